@@ -1,0 +1,3 @@
+//! A small, faithful Juju for one machine.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The charm's one binary.
+
+fn main() {}

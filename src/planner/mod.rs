@@ -1,0 +1,1 @@
+//! Decides what to do next: no I/O, no clock, no randomness, no `async`.

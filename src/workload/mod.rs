@@ -1,0 +1,1 @@
+//! How the local processes are run.
