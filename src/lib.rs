@@ -4,6 +4,7 @@
 
 pub mod juju;
 pub mod limits;
+pub mod logging;
 pub mod planner;
 pub mod valkey;
 pub mod workload;

@@ -10,6 +10,29 @@ use std::time::Duration;
 /// is gone; Juju runs the failed hook again once it is back.
 pub const HOOK_TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Most that a hook tool may print, in bytes.
+///
+/// A databag holds at most 16 MiB in Juju 4.0, and quoting it as JSON can at worst about double it;
+/// whoever prints more is not Juju.
+pub const HOOK_TOOL_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How much of a hook tool's stderr an error keeps, in bytes: enough for Juju's one-line reasons.
+pub const HOOK_TOOL_STDERR_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest argument that is passed to a hook tool, in bytes.
+///
+/// Linux refuses a single argument of 128 KiB and more with a text that helps nobody.
+pub const HOOK_TOOL_ARGUMENT_BYTES_MAX: usize = 100_000;
+
+/// Longest that `juju-exec` may take, waiting for the unit's running hook included.
+///
+/// It queues behind a hook and the machine lock, so it needs more than the longest bounded wait
+/// inside a hook; a unit agent that is gone must still not hold up the watcher for ever.
+pub const JUJU_EXEC_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How much `juju-exec` output is kept for each of stdout and stderr, in bytes; the rest is dropped.
+pub const JUJU_EXEC_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
 // --- Valkey and Sentinel --------------------------------------------------------------------
 
 /// Port of valkey-server; the one that Valkey's users expect.
@@ -31,3 +54,35 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 // --- Workload -------------------------------------------------------------------------------
+
+/// How long a process that was just started is watched before it counts as started.
+///
+/// A wrong setting, a port in use or a forbidden directory end valkey-server within a few tens of
+/// milliseconds; what goes wrong later is seen by the next look at the service.
+pub const START_SETTLE: Duration = Duration::from_millis(200);
+
+/// Longest that a killed process may take to end; only one stuck in the kernel takes longer.
+pub const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// Size above which a service's log is rotated, in bytes; one older log is kept beside it.
+pub const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How much of a log's end an error shows, in bytes: the last few lines say why a process ended.
+pub const LOG_TAIL_BYTES: u64 = 1024;
+
+/// Largest file that is read whole, in bytes; configurations and documents are far smaller.
+pub const FILE_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How many data sets are kept aside; the oldest is deleted once a newer one is complete.
+///
+/// Two, so that a second displacement soon after the first does not delete the copy that a person
+/// is about to look at; more could fill the disk that the live data needs.
+pub const KEPT_SETS_MAX: usize = 2;
+
+/// Space that has to stay free beside what an operation needs, in bytes.
+///
+/// The append-only file goes on growing meanwhile; a full disk stops all writes.
+pub const FREE_SPACE_MARGIN_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Longest that `valkey-server --version` may take; it opens no file and no port.
+pub const SERVER_VERSION_TIMEOUT: Duration = Duration::from_secs(5);
