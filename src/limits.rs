@@ -53,6 +53,41 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest that an ordinary command may take to be answered.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Longest host name or address: the limit of the Domain Name System.
+pub const HOST_NAME_MAX_BYTES: usize = 253;
+
+/// Most replicas and Sentinels that a reply is read for; many times what Sentinel is made for.
+pub const REPLICAS_MAX: usize = 256;
+
+/// As [`REPLICAS_MAX`], for the other Sentinels.
+pub const SENTINELS_MAX: usize = 256;
+
+/// Length of a password that the charm makes: 32 characters of 64 kinds are 192 bits.
+pub const PASSWORD_LENGTH: usize = 32;
+
+/// Longest password that is taken from a person.
+///
+/// Valkey's own limit is far higher; a line of Sentinel's file must stay readable for its parser.
+pub const PASSWORD_MAX_BYTES: usize = 512;
+
+/// Most clients whose connections one call closes; a second pass takes the rest.
+pub const CLIENTS_KILLED_MAX: usize = 20_000;
+
+/// The key of the leave lease, in the first database.
+///
+/// A name that no application uses by accident.
+pub const LEASE_KEY: &str = "__valkey-operator__:leave-lease";
+
+/// Longest that a hand-over holds writes back before it gives up.
+///
+/// A synced target needs milliseconds; a client's usual time limit is a few seconds.
+pub const HANDOVER_PAUSE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Longest that all Sentinels together may take to know exactly their members.
+///
+/// Measured: at most about 10 s for each without help, under 3 s with it; seven Sentinels fit.
+pub const FORGET_LIMIT: Duration = Duration::from_secs(90);
+
 // --- Workload -------------------------------------------------------------------------------
 
 /// How long a process that was just started is watched before it counts as started.
