@@ -1,1 +1,409 @@
-//! How the local processes are run.
+//! How the local processes are run, and where their files are.
+//!
+//! Knows nothing of Juju and nothing of Valkey's protocol. [`Backend`] is the contract that every
+//! way of running processes fulfils; [`Workload`] is the closed set of them.
+
+mod data;
+mod error;
+mod files;
+mod kept;
+mod layout;
+mod logs;
+mod pid_file;
+mod process;
+mod server;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use data::{DataPresence, FileFact};
+pub use error::{DataDirError, WorkloadError};
+pub use kept::Keep;
+pub use layout::Layout;
+pub use process::ProcessWorkload;
+pub use server::{SERVER_VARIABLE, ServerBinary};
+
+/// What is run for a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    /// The server that holds the data.
+    Server,
+    /// Sentinel, which watches all servers.
+    Sentinel,
+    /// The charm's own watcher.
+    Watch,
+}
+
+impl Service {
+    /// All services, in the order in which they start.
+    pub const ALL: [Self; 3] = [Self::Server, Self::Sentinel, Self::Watch];
+
+    /// Returns the name, as in log and pid files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Sentinel => "sentinel",
+            Self::Watch => "watch",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What to run for a service. Others can read arguments and environment: no secrets in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The program; without a `/` it is looked for on `PATH`.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables in addition to those that are inherited.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// Runs `program` with `args`.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A signal for a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// End in order.
+    Terminate,
+    /// End in order, as from a keyboard.
+    Interrupt,
+    /// Read something again; its meaning is the program's own.
+    Hangup,
+    /// Meaning is the program's own.
+    User1,
+    /// End at once, nothing is saved.
+    Kill,
+    /// Freeze.
+    Freeze,
+    /// Go on after a freeze.
+    Thaw,
+}
+
+/// How to stop a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The signal that asks it to end.
+    pub signal: Signal,
+    /// How long it may take.
+    pub grace: Duration,
+    /// Whether it is killed after that; what it has not saved is lost then.
+    pub then_kill: bool,
+}
+
+impl Stop {
+    /// Asks to end in order, and never kills.
+    #[must_use]
+    pub fn gently(grace: Duration) -> Self {
+        Self {
+            signal: Signal::Terminate,
+            grace,
+            then_kill: false,
+        }
+    }
+
+    /// Asks to end in order, and kills after `grace`.
+    #[must_use]
+    pub fn surely(grace: Duration) -> Self {
+        Self {
+            signal: Signal::Terminate,
+            grace,
+            then_kill: true,
+        }
+    }
+}
+
+/// How a service came to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was not running.
+    Before,
+    /// It ended by itself after the signal.
+    Ended,
+    /// It had to be killed.
+    Killed,
+}
+
+/// A process that runs for a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// Its process id.
+    pub pid: u32,
+    /// When it was started.
+    pub since: Timestamp,
+}
+
+/// Whether a service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceStatus {
+    /// It runs (or is frozen).
+    Running(Running),
+    /// It does not run; a process that ended but was not collected yet counts as stopped.
+    Stopped,
+}
+
+impl ServiceStatus {
+    /// Says whether it runs.
+    #[must_use]
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Running(_))
+    }
+}
+
+/// What every way of running processes can do.
+///
+/// Every method is safe to repeat. Paths are those of [`Backend::layout`].
+#[allow(
+    async_fn_in_trait,
+    reason = "a contract for this crate's own types, which are used by name"
+)]
+pub trait Backend {
+    /// Returns where everything is.
+    fn layout(&self) -> &Layout;
+
+    /// Makes the directories, readable by this user only.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if one cannot be made.
+    async fn make_dirs(&self) -> Result<(), WorkloadError>;
+
+    /// Starts a service; one that runs already is left alone.
+    ///
+    /// Returns once the process has survived a short moment, which does not mean that it serves.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError`] if it cannot be started or ended at once, with the end of its log.
+    async fn start(&self, service: Service, launch: &Launch) -> Result<Running, WorkloadError>;
+
+    /// Says whether a service runs.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if that cannot be found out.
+    async fn status(&self, service: Service) -> Result<ServiceStatus, WorkloadError>;
+
+    /// Stops a service and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::StillRunning`] if it has not ended in time.
+    async fn stop(&self, service: Service, how: Stop) -> Result<Stopped, WorkloadError>;
+
+    /// Sends a signal to a service.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::NotRunning`] if there is nobody to receive it.
+    async fn signal(&self, service: Service, signal: Signal) -> Result<(), WorkloadError>;
+
+    /// Waits, without a limit, until a service has ended; returns at once if it does not run.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::Process`] if the process cannot be watched.
+    async fn exited(&self, service: Service) -> Result<(), WorkloadError>;
+
+    /// Replaces a file in one step: after a power cut it is either the old or the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if it cannot be written.
+    async fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WorkloadError>;
+
+    /// Reads a file; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if it cannot be read, [`WorkloadError::TooLarge`] above a bound.
+    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError>;
+
+    /// Removes a file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if it cannot be removed.
+    async fn remove(&self, path: &Path) -> Result<(), WorkloadError>;
+
+    /// Keeps the data set aside under a name with the time and `label`; none if there is no data.
+    ///
+    /// The set becomes visible only when complete; then older sets beyond a bound are deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::NoSpaceToKeep`] if a second copy would not fit; nothing has changed then.
+    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError>;
+
+    /// Returns how many bytes this user can still write where the data is.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if the system does not say.
+    async fn free_space_bytes(&self) -> Result<u64, WorkloadError>;
+
+    /// Tells what data lies in the data directory.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if it cannot be read.
+    async fn data_presence(&self) -> Result<DataPresence, WorkloadError>;
+
+    /// Checks that a server can work in the data directory, by writing a small file among others.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::DataDir`] with what is wrong and what to do.
+    async fn check_data_dir(&self) -> Result<(), WorkloadError>;
+
+    /// Finds the server's binary and its version.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::MissingBinary`] or [`WorkloadError::Version`].
+    async fn server(&self) -> Result<ServerBinary, WorkloadError>;
+
+    /// Rotates logs that have become too large; works while the services run.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if a log cannot be rotated.
+    async fn bound_logs(&self) -> Result<(), WorkloadError>;
+}
+
+/// The ways in which processes are run.
+#[derive(Debug, Clone)]
+pub enum Workload {
+    /// Plain processes with pid files, children of no one.
+    Process(ProcessWorkload),
+}
+
+/// Passes a call on to the backend that is in use.
+macro_rules! each {
+    ($self:ident, $backend:ident => $call:expr) => {
+        match $self {
+            Workload::Process($backend) => $call,
+        }
+    };
+}
+
+impl Backend for Workload {
+    fn layout(&self) -> &Layout {
+        each!(self, backend => backend.layout())
+    }
+
+    async fn make_dirs(&self) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.make_dirs().await)
+    }
+
+    async fn start(&self, service: Service, launch: &Launch) -> Result<Running, WorkloadError> {
+        each!(self, backend => backend.start(service, launch).await)
+    }
+
+    async fn status(&self, service: Service) -> Result<ServiceStatus, WorkloadError> {
+        each!(self, backend => backend.status(service).await)
+    }
+
+    async fn stop(&self, service: Service, how: Stop) -> Result<Stopped, WorkloadError> {
+        each!(self, backend => backend.stop(service, how).await)
+    }
+
+    async fn signal(&self, service: Service, signal: Signal) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.signal(service, signal).await)
+    }
+
+    async fn exited(&self, service: Service) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.exited(service).await)
+    }
+
+    async fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.write(path, bytes, mode).await)
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
+        each!(self, backend => backend.read(path).await)
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.remove(path).await)
+    }
+
+    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError> {
+        each!(self, backend => backend.keep_aside(label, keep).await)
+    }
+
+    async fn free_space_bytes(&self) -> Result<u64, WorkloadError> {
+        each!(self, backend => backend.free_space_bytes().await)
+    }
+
+    async fn data_presence(&self) -> Result<DataPresence, WorkloadError> {
+        each!(self, backend => backend.data_presence().await)
+    }
+
+    async fn check_data_dir(&self) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.check_data_dir().await)
+    }
+
+    async fn server(&self) -> Result<ServerBinary, WorkloadError> {
+        each!(self, backend => backend.server().await)
+    }
+
+    async fn bound_logs(&self) -> Result<(), WorkloadError> {
+        each!(self, backend => backend.bound_logs().await)
+    }
+}
+
+impl Workload {
+    /// Reads the document that is kept beside the data; none if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::Document`] if it is not what the caller expects.
+    pub async fn read_identity<T: DeserializeOwned>(&self) -> Result<Option<T>, WorkloadError> {
+        let path = self.layout().identity();
+        let Some(bytes) = self.read(&path).await? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| WorkloadError::Document { path, source })
+    }
+
+    /// Replaces the document that is kept beside the data.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::Document`] if it cannot be written as JSON, [`WorkloadError::File`] if not to disk.
+    pub async fn write_identity<T: Serialize>(&self, document: &T) -> Result<(), WorkloadError> {
+        let path = self.layout().identity();
+        match serde_json::to_vec_pretty(document) {
+            Ok(bytes) => self.write(&path, &bytes, 0o600).await,
+            Err(source) => Err(WorkloadError::Document { path, source }),
+        }
+    }
+}
