@@ -88,6 +88,70 @@ pub const HANDOVER_PAUSE_LIMIT: Duration = Duration::from_secs(3);
 /// Measured: at most about 10 s for each without help, under 3 s with it; seven Sentinels fit.
 pub const FORGET_LIMIT: Duration = Duration::from_secs(90);
 
+/// How long a primary must be silent before it counts as lost, unless a person chose otherwise.
+///
+/// Measured: clients then write again about 6.3 s after a crash. A hand-over does not wait for it.
+pub const DETECTION_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Shortest detection time: the fence of a cut-off primary needs up to 3 s to close.
+pub const DETECTION_MIN: Duration = Duration::from_secs(4);
+
+/// Longest detection time; who waits longer than this does not want automatic failover.
+pub const DETECTION_MAX: Duration = Duration::from_secs(300);
+
+/// How much longer than `min-replicas-max-lag` a cut-off primary goes on to take writes.
+///
+/// Measured: 0.9 to 1.0 s; the server counts good replicas once a second, so 2 s are safe.
+pub const FENCING_MARGIN: Duration = Duration::from_secs(2);
+
+/// Longest `min-replicas-max-lag`, Valkey's own default; more only loses more.
+pub const FENCING_LAG_MAX: Duration = Duration::from_secs(10);
+
+/// Time limit of each phase of Sentinel's failover.
+///
+/// A phase takes about a second when it works. A failover that was given up is tried again after
+/// twice this time, and a vote for somebody else's failover blocks as long: 10 s keep both short.
+pub const FAILOVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Replicas that Sentinel points to a new primary at the same time: all of them.
+///
+/// They take up where they left; the sooner they do, the sooner the new primary takes writes when
+/// it needs replicas for that.
+pub const PARALLEL_SYNCS: u16 = 16;
+
+/// Idle time after which connections are probed; a dead peer is found after about four times this.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Time between two pings of a primary to its replicas.
+pub const REPL_PING_PERIOD: Duration = Duration::from_secs(2);
+
+/// Silence after which primary and replica drop their link and connect anew.
+///
+/// Well above the ping period and a slow disk's pauses, half of Valkey's default, so that a link
+/// that a cut network left hanging is made again soon.
+pub const REPL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest that an orderly stop waits for replicas that lag; whoever stops a server waits longer.
+pub const SHUTDOWN_REPLICA_WAIT: Duration = Duration::from_secs(10);
+
+/// Smallest backlog for partial resynchronisations that a person may choose, in bytes.
+pub const REPL_BACKLOG_MIN_BYTES: u64 = 1024 * 1024;
+
+/// Smallest backlog that the charm chooses, in bytes: a minute of about 1 MB/s of writes.
+pub const REPL_BACKLOG_DEFAULT_MIN_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Largest backlog that the charm chooses, in bytes: a minute of about 17 MB/s of writes.
+pub const REPL_BACKLOG_DEFAULT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Smallest hard limit on what may wait for one replica, in bytes; twice Valkey's default.
+pub const REPLICA_BUFFER_MIN_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How long a replica may be above half of that limit.
+pub const REPLICA_BUFFER_SOFT_FOR: Duration = Duration::from_secs(120);
+
+/// Smallest limit on memory that is taken, in bytes; an empty server uses about 2 MiB.
+pub const MEMORY_LIMIT_MIN_BYTES: u64 = 16 * 1024 * 1024;
+
 // --- Workload -------------------------------------------------------------------------------
 
 /// How long a process that was just started is watched before it counts as started.
