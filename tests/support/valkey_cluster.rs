@@ -1,5 +1,7 @@
 //! Real servers and Sentinels on loopback addresses of their own, ended when the test ends.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,0 +1,132 @@
+//! Sentinel's timers: what shorter periods at run time change, measured.
+//!
+//! `VALKEY_MEASURE=1 cargo test --test valkey timers -- --nocapture` prints figures of the default
+//! periods too; without it only those of the charm are run and held to their bounds.
+
+use std::time::{Duration, Instant};
+
+use valkey_operator::limits::{SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD};
+use valkey_operator::valkey::Role;
+use valkey_operator::valkey::sentinel::SentinelPeriod;
+
+use crate::cluster::{Cluster, eventually};
+
+const LONG: Duration = Duration::from_secs(60);
+
+async fn set_periods(cluster: &Cluster) {
+    for index in 0..cluster.nodes.len() {
+        let Some(sentinel) = cluster.try_sentinel(index).await else {
+            continue;
+        };
+        sentinel
+            .set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
+            .await
+            .unwrap();
+        sentinel
+            .set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
+            .await
+            .unwrap();
+    }
+}
+
+/// Runs each case once; returns its name and the seconds that it took.
+async fn measure(fast: bool) -> Vec<(&'static str, f64)> {
+    let mut cluster = Cluster::start(3).await;
+    if fast {
+        set_periods(&cluster).await;
+    }
+    let mut seen = Vec::new();
+    let mut took = |name, start: Instant| seen.push((name, start.elapsed().as_secs_f64()));
+
+    // A priority.
+    cluster
+        .server(1)
+        .await
+        .config_set(&[("replica-priority", "7")])
+        .await
+        .unwrap();
+    let start = Instant::now();
+    for index in 0..3 {
+        eventually("the priority is seen", LONG, || async {
+            let replicas = cluster.sentinel(index).await.replicas().await.ok()?;
+            replicas
+                .iter()
+                .any(|replica| replica.priority == 7)
+                .then_some(())
+        })
+        .await;
+    }
+    took("priority seen by all", start);
+    cluster
+        .server(1)
+        .await
+        .config_set(&[("replica-priority", "100")])
+        .await
+        .unwrap();
+
+    // A new replica.
+    let new = cluster.add_node();
+    let primary = cluster.nodes[0].server.clone();
+    cluster.start_server(new, Some(primary));
+    cluster.serving(new).await;
+    let start = Instant::now();
+    cluster.settle_sentinels(2, 3).await;
+    took("new replica promotable for all", start);
+
+    // RESET on one.
+    cluster.sentinel(2).await.reset().await.unwrap();
+    let start = Instant::now();
+    cluster.settle_sentinels(2, 3).await;
+    took("full view after RESET", start);
+
+    // A replica that was made a second primary.
+    cluster.server(new).await.replicaof(None).await.unwrap();
+    let start = Instant::now();
+    eventually("the second primary is converted", LONG, || async {
+        let info = cluster.server(new).await.replication().await.ok()?;
+        (info.role == Role::Replica).then_some(())
+    })
+    .await;
+    took("second primary converted", start);
+
+    // The primary dies: failover as always; its return as a primary.
+    cluster.nodes[0].server_process.as_mut().unwrap().kill();
+    let start = Instant::now();
+    let elected = eventually("somebody is elected", LONG, || async {
+        let address = cluster.sentinel(1).await.primary_address().await.ok()??;
+        (address != cluster.nodes[0].server).then_some(address)
+    })
+    .await;
+    took("failover after kill (detection 1 s)", start);
+    cluster.start_server(0, None);
+    let start = Instant::now();
+    eventually("the displaced primary is converted", LONG, || async {
+        let info = cluster.try_server(0).await?.replication().await.ok()?;
+        (info.follows() == Some(&elected)).then_some(())
+    })
+    .await;
+    took("displaced primary converted", start);
+    seen
+}
+
+#[tokio::test]
+async fn shorter_periods_make_sentinels_see_sooner() {
+    let print = |name: &str, seen: &[(&str, f64)]| {
+        for (case, seconds) in seen {
+            println!("{name}: {case}: {seconds:.2} s");
+        }
+    };
+    if std::env::var_os("VALKEY_MEASURE").is_some() {
+        for _ in 0..3 {
+            print("default periods", &measure(false).await);
+        }
+        for _ in 0..2 {
+            print("charm's periods", &measure(true).await);
+        }
+    }
+    let seen = measure(true).await;
+    print("charm's periods", &seen);
+    for ((case, seconds), bound) in seen.iter().zip([4.0, 4.0, 6.0, 8.0, 8.0, 8.0]) {
+        assert!(*seconds < bound, "{case}: {seconds} s");
+    }
+}
