@@ -18,7 +18,7 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # Prints the comment at the top of the running script.
-help_text() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+help_text() { sed -n '/^# shellcheck/d; 2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 # Runs a command as root: directly, or through sudo.
 as_root() {
