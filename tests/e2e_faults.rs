@@ -307,7 +307,7 @@ fn a_crash_of_the_agents_does_not_touch_the_data() {
     let model = Model::deployed(3);
     let writers = Writers::start_usual(&model);
     model.add_units(1);
-    model.handle(&["crash-engine"]);
+    model.crash_engine();
     let started = Instant::now();
     let settled = model.settled(4, A_UNIT * 2);
     println!("settled after {:?}", started.elapsed());

@@ -220,6 +220,12 @@ impl Model {
         self.juju(&[&["handle"], arguments].concat());
     }
 
+    /// Ends the engine at once, as `kill -9` would; the next command starts it again.
+    pub fn crash_engine(&self) {
+        // It cannot answer any more, so how the command ends does not matter.
+        self.try_juju(&["handle", "crash-engine"]);
+    }
+
     /// Runs an action and waits for its end.
     pub fn run(&self, unit: &str, action: &str, parameters: &[&str]) -> Ended {
         let printed = self.try_juju(
