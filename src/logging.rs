@@ -4,6 +4,7 @@
 //! stderr: level first, no time, no colours.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Environment variable that chooses the level (`error`, `warn`, `info`, `debug`, `trace`) or a
 /// filter per module, as in `info,valkey_operator::juju=debug`.
@@ -22,10 +23,11 @@ pub fn init(level: Option<&str>) {
         .ok()
         .filter(|text| !text.trim().is_empty());
     let wanted = wanted.as_deref().or(level).unwrap_or(LEVEL_DEFAULT);
-    let (filter, refused) = match EnvFilter::try_new(wanted) {
-        Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new(LEVEL_DEFAULT), Some(error)),
-    };
+    let understood = is_filter(wanted)
+        .then(|| EnvFilter::try_new(wanted).ok())
+        .flatten();
+    let refused = understood.is_none();
+    let filter = understood.unwrap_or_else(|| EnvFilter::new(LEVEL_DEFAULT));
     // An error only says that a subscriber is there already.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -35,10 +37,39 @@ pub fn init(level: Option<&str>) {
         .without_time()
         .compact()
         .try_init();
-    if let Some(error) = refused {
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "Cannot read the log filter, using {LEVEL_DEFAULT}"
-        );
+    if refused {
+        tracing::warn!(wanted, "Cannot read the log filter, using {LEVEL_DEFAULT}");
+    }
+}
+
+/// Says whether each part is a level, or names a module with one.
+///
+/// A misspelt level would else be taken for a module's name and silence everything.
+fn is_filter(text: &str) -> bool {
+    text.split(',').all(|part| {
+        let level = part.rsplit('=').next().unwrap_or(part).trim();
+        level.parse::<LevelFilter>().is_ok() && !level.is_empty()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_is_refused() {
+        for (text, expected) in [
+            ("info", true),
+            ("DEBUG", true),
+            ("off", true),
+            ("info,valkey_operator::juju=debug", true),
+            ("loud", false),
+            ("info,loud", false),
+            ("valkey_operator=loud", false),
+            ("", false),
+            ("info,", false),
+        ] {
+            assert_eq!(is_filter(text), expected, "{text}");
+        }
     }
 }
