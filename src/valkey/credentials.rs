@@ -125,12 +125,7 @@ impl Password {
     /// Returns the SHA-256 in hexadecimal, as an ACL line names it after `#`.
     #[must_use]
     pub fn sha256_hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(self.0.as_bytes()) {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        hexadecimal(&Sha256::digest(self.0.as_bytes()))
     }
 }
 
@@ -211,6 +206,16 @@ impl Credentials {
     pub fn set_password(&mut self, user: InternalUser, password: Password) {
         self.passwords.insert(user, password);
     }
+}
+
+/// Writes bytes in hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn secret_key(user: InternalUser) -> String {

@@ -11,4 +11,6 @@
 mod cluster;
 
 mod clients;
+mod handover;
 mod timers;
+mod writers;

@@ -170,6 +170,9 @@ pub enum HandoverError {
         /// What is missing.
         why: String,
     },
+    /// The operating system gave no random numbers.
+    #[error("cannot hand over: the system gave no random numbers: {0}")]
+    Random(String),
     /// A server did not answer as it should; the text of the source says at what.
     #[error("cannot hand over while {doing}: {source}")]
     Valkey {

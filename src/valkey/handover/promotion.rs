@@ -1,0 +1,210 @@
+//! The promotion itself: writes held back, offsets equal, the role changes hands.
+
+use std::time::{Duration, Instant};
+
+use super::pump::AckPump;
+use super::{HandoverError, HandoverPath, HandoverPlan, valkey};
+use crate::limits::{COMMAND_TIMEOUT, HANDOVER_POLL};
+use crate::valkey::server_info::FailoverState;
+use crate::valkey::{Role, ServerClient, ServerInfo, ValkeyError};
+
+/// What the promotion found out.
+pub(super) struct Promoted {
+    pub(super) path: HandoverPath,
+    pub(super) fallback_reason: Option<String>,
+    /// The old primary's offset once writes were held back, if it was seen.
+    pub(super) old_offset: Option<u64>,
+    pub(super) pause: Duration,
+}
+
+/// How an attempt with the server's own failover ended without a promotion.
+enum Declined {
+    /// It was never begun, or the target would not: another way may work.
+    Refused(String),
+    /// The target did not get everything in time: another way would not help.
+    TooSlow(String),
+}
+
+/// Promotes the target; on any error the old primary serves on, unpaused.
+pub(super) async fn promote(
+    plan: &HandoverPlan,
+    from: &ServerClient,
+    to: &ServerClient,
+    pump: &mut AckPump,
+) -> Result<Promoted, HandoverError> {
+    let aborted = |why| HandoverError::Aborted {
+        from: plan.from.clone(),
+        why,
+    };
+    let reason = match by_server(plan, from, to, pump).await {
+        Ok(promoted) => return Ok(promoted),
+        Err(Declined::TooSlow(why)) => return Err(aborted(why)),
+        Err(Declined::Refused(why)) => why,
+    };
+    tracing::warn!(server = %plan.from, reason, "FAILOVER is refused, pausing writes instead");
+    match by_pause(plan, from, to, pump).await {
+        Ok(mut promoted) => {
+            promoted.fallback_reason = Some(reason);
+            Ok(promoted)
+        }
+        Err(why) => {
+            // Whatever went wrong: writes go on, here, at once. The pause has its own end too.
+            if let Err(err) = from.client_unpause().await {
+                tracing::warn!(server = %plan.from, error = %err, "Cannot let clients go on; the pause ends by itself");
+            }
+            Err(aborted(format!("{why} (before: {reason})")))
+        }
+    }
+}
+
+/// The server's own way: it pauses, waits for the target, demotes itself and promotes it.
+async fn by_server(
+    plan: &HandoverPlan,
+    from: &ServerClient,
+    to: &ServerClient,
+    pump: &mut AckPump,
+) -> Result<Promoted, Declined> {
+    pump.ask().await;
+    let start = Instant::now();
+    match from.failover_to(&plan.to, plan.pause_limit).await {
+        Ok(()) => {}
+        Err(err) if err.is_silent() => {
+            // It may have begun: what the target says below decides.
+            tracing::warn!(server = %plan.from, error = %err, "No answer to FAILOVER");
+        }
+        Err(err) => return Err(Declined::Refused(err.to_string())),
+    }
+    let limit = plan.pause_limit + COMMAND_TIMEOUT;
+    let mut old_offset = None;
+    let mut last = String::from("it never said how far it is");
+    while start.elapsed() < limit {
+        pump.ask().await;
+        let (old, new) = tokio::join!(from.replication(), to.replication());
+        let promoted = new.as_ref().is_ok_and(|info| info.role == Role::Primary);
+        match &old {
+            Ok(info) if info.failover != FailoverState::None => old_offset = Some(info.offset),
+            Ok(info) if info.role == Role::Primary && !promoted => {
+                // It went on as primary: given up by its time limit, or the target would not.
+                let why = "the primary gave its failover up".to_owned();
+                return Err(if start.elapsed() + HANDOVER_POLL >= plan.pause_limit {
+                    Declined::TooSlow(format!("the target was not in sync in time: {why}"))
+                } else {
+                    Declined::Refused(why)
+                });
+            }
+            Ok(_) => {}
+            Err(err) => last = err.to_string(),
+        }
+        if promoted {
+            return Ok(Promoted {
+                path: HandoverPath::ServerFailover,
+                fallback_reason: None,
+                old_offset,
+                pause: start.elapsed(),
+            });
+        }
+        tokio::time::sleep(HANDOVER_POLL).await;
+    }
+    if let Err(err) = from.failover_abort().await {
+        last = err.to_string();
+    }
+    // Between the last look and the abort it may have been done after all.
+    if is_primary(to).await {
+        return Ok(Promoted {
+            path: HandoverPath::ServerFailover,
+            fallback_reason: None,
+            old_offset,
+            pause: start.elapsed(),
+        });
+    }
+    Err(Declined::TooSlow(format!(
+        "no end within {} ms: {last}",
+        limit.as_millis()
+    )))
+}
+
+/// The charm's own way, for servers that refuse theirs: pause, equal offsets, `REPLICAOF`.
+async fn by_pause(
+    plan: &HandoverPlan,
+    from: &ServerClient,
+    to: &ServerClient,
+    pump: &mut AckPump,
+) -> Result<Promoted, String> {
+    let text = |err: ValkeyError| err.to_string();
+    let start = Instant::now();
+    from.client_pause_write(plan.pause_limit)
+        .await
+        .map_err(text)?;
+    let paused = from.replication().await.map_err(text)?;
+    if paused.role != Role::Primary {
+        return Err(format!("{} is no primary any more", plan.from));
+    }
+    // A third of the pause is kept for the changes after this, so that it cannot end before them.
+    let limit = plan.pause_limit * 2 / 3;
+    loop {
+        pump.ask().await;
+        let target = to.replication().await.map_err(text)?;
+        if has_all(&target, &paused) {
+            break;
+        }
+        if start.elapsed() >= limit {
+            return Err(format!(
+                "the target has {} of {} bytes after {} ms",
+                target.offset,
+                paused.offset,
+                limit.as_millis()
+            ));
+        }
+        tokio::time::sleep(HANDOVER_POLL).await;
+    }
+    if let Err(err) = to.replicaof(None).await
+        && !is_primary(to).await
+    {
+        return Err(err.to_string());
+    }
+    let pause = start.elapsed();
+    // From here on forward only. The old primary holds writes back until it is a replica.
+    let mut demoted = from.replicaof(Some(&plan.to)).await;
+    while demoted.is_err() && start.elapsed() < plan.pause_limit {
+        tokio::time::sleep(HANDOVER_POLL).await;
+        demoted = from.replicaof(Some(&plan.to)).await;
+    }
+    match demoted {
+        // What waits in its clients' connections is refused now instead of done.
+        Ok(()) => {
+            if let Err(err) = from.client_unpause().await {
+                tracing::warn!(server = %plan.from, error = %err, "Cannot let clients go on; the pause ends by itself");
+            }
+        }
+        Err(err) => {
+            tracing::error!(server = %plan.from, error = %err, "The old primary could not be demoted");
+        }
+    }
+    Ok(Promoted {
+        path: HandoverPath::PauseAndReplicaof,
+        fallback_reason: None,
+        old_offset: Some(paused.offset),
+        pause,
+    })
+}
+
+/// Whether the target has everything that the paused primary had, in the same history.
+fn has_all(target: &ServerInfo, paused: &ServerInfo) -> bool {
+    target.is_synced_replica() && target.replid == paused.replid && target.offset >= paused.offset
+}
+
+async fn is_primary(server: &ServerClient) -> bool {
+    server
+        .replication()
+        .await
+        .is_ok_and(|info| info.role == Role::Primary)
+}
+
+/// Promotes a replica whose primary is dead.
+pub(super) async fn promote_orphan(to: &ServerClient) -> Result<Duration, HandoverError> {
+    let start = Instant::now();
+    to.replicaof(None)
+        .await
+        .map_err(valkey("promoting the replica"))?;
+    Ok(start.elapsed())
+}
