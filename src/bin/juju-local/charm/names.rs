@@ -74,8 +74,8 @@ mod tests {
     #[test]
     fn application_names_have_a_letter_in_every_part() {
         for (name, good) in [
-            ("valkey", true),
-            ("valkey-k8s", true),
+            ("store", true),
+            ("store-k8s", true),
             ("a1", true),
             ("a-1a", true),
             ("a-1", false),
@@ -95,14 +95,14 @@ mod tests {
     #[test]
     fn unit_numbers_have_no_leading_zero() {
         for (name, expected) in [
-            ("valkey/0", Some(("valkey", 0))),
-            ("valkey/12", Some(("valkey", 12))),
-            ("valkey/01", None),
-            ("valkey/", None),
-            ("valkey", None),
-            ("valkey/x", None),
-            ("Valkey/0", None),
-            ("valkey/99999999999", None),
+            ("store/0", Some(("store", 0))),
+            ("store/12", Some(("store", 12))),
+            ("store/01", None),
+            ("store/", None),
+            ("store", None),
+            ("store/x", None),
+            ("Store/0", None),
+            ("store/99999999999", None),
         ] {
             assert_eq!(unit(name), expected, "{name}");
         }
