@@ -219,3 +219,69 @@ pub const FREE_SPACE_MARGIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Longest that `valkey-server --version` may take; it opens no file and no port.
 pub const SERVER_VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+// --- A pass -----------------------------------------------------------------------------------
+
+/// Longest that an ordinary hook waits for something before it leaves the rest to a later one.
+///
+/// Long enough for a start, a small sync and its discovery in one go; short enough that Juju's
+/// other events are not held up for long. The watcher wakes the charm again.
+pub const PASS_LIMIT: Duration = Duration::from_secs(45);
+
+/// Longest that a leaving unit works on leaving before the hook fails and Juju runs it again.
+///
+/// The whole of it is one hook: several units that leave together wait for each other here.
+pub const LEAVE_LIMIT: Duration = Duration::from_secs(600);
+
+/// First pause between two looks; it doubles up to [`POLL_MAX`].
+pub const POLL_MIN: Duration = Duration::from_millis(50);
+
+/// Longest pause between two looks.
+pub const POLL_MAX: Duration = Duration::from_millis(500);
+
+/// Most looks of one pass, whatever the clock says.
+pub const LOOKS_MAX: u32 = 5_000;
+
+/// Time until the watcher wakes the charm when something is still awaited.
+pub const WAKE_SOON: Duration = Duration::from_secs(3);
+
+/// Time limit of the lease on membership changes; its holder renews it while it works.
+///
+/// Longer than the longest single step under it, so that a slow one does not lose it, and short
+/// enough that a holder which died does not keep the others for long.
+pub const LEASE_TTL: Duration = Duration::from_secs(30);
+
+/// Longest that replicas may take to acknowledge the lease.
+pub const LEASE_CONFIRM_LIMIT: Duration = Duration::from_secs(2);
+
+/// Longest that a server may take to answer its first command after a start.
+pub const SERVER_START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest that an orderly stop may take: replicas catch up, and the data is saved.
+///
+/// A large data set takes minutes to save; nothing may kill the server before.
+pub const SERVER_STOP_LIMIT: Duration = Duration::from_secs(300);
+
+/// Longest that Sentinel or the watcher may take to stop; they hold nothing that takes longer.
+pub const SMALL_STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Size of a data set from which loading takes longer than promoting a replica, in bytes.
+///
+/// Valkey loads some hundred MiB in a second; a promotion takes well under one.
+pub const SLOW_TO_LOAD_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most entries in the history of changes of the primary; about a year of a busy application.
+pub const HISTORY_MAX: usize = 200;
+
+// --- The watcher ------------------------------------------------------------------------------
+
+/// How often the watcher looks at what nobody announces.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long the watcher waits for what belongs together before it wakes the charm.
+pub const WAKE_SPACING: Duration = Duration::from_millis(100);
+
+/// Longest pause before the charm is woken again after it failed.
+pub const WAKE_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Longest pause before a watcher that keeps ending is started again.
+pub const WATCH_RESTART_MAX: Duration = Duration::from_secs(30);

@@ -1,3 +1,72 @@
-//! The charm's one binary.
+//! The charm's one binary: Juju dispatches every hook and action to it.
+//!
+//! Without arguments it runs what the environment says. `watch` is its only long-lived mode; `plan`
+//! and `verify` explain without acting.
 
-fn main() {}
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use valkey_operator::{handlers, juju::Environment, logging, watch};
+
+/// Operates Valkey with high availability, as a Juju charm.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Wakes the charm when Sentinel announces a change; started by the charm itself.
+    Watch {
+        /// What to watch, written by the charm.
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// Prints what the charm sees and would do, without doing it; run it through `juju exec`.
+    Plan,
+    /// Checks the whole set and says OK, DEGRADED or FAIL; run it through `juju exec`.
+    Verify,
+}
+
+fn main() -> ExitCode {
+    logging::init(None);
+    // One thread is enough: a hook waits for others most of its time.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Dispatched hooks have no arguments; parsing them is left out of every hook's way.
+    let command = if std::env::args_os().len() > 1 {
+        Arguments::parse().command
+    } else {
+        None
+    };
+    let result = runtime.block_on(async {
+        match command {
+            Some(Command::Watch { file }) => watch::run(&file).await.map(|()| ExitCode::SUCCESS),
+            Some(Command::Plan) => handlers::explain(Environment::from_process()?)
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Some(Command::Verify) => {
+                handlers::actions::verify_now(Environment::from_process()?).await
+            }
+            None => Box::pin(handlers::dispatch(Environment::from_process()?))
+                .await
+                .map(|()| ExitCode::SUCCESS),
+        }
+    });
+    // What still runs in the background must not keep a hook from ending.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -85,6 +85,8 @@ pub struct PrimaryView {
     pub parallel_syncs: u64,
     /// Milliseconds since the last `INFO` of the primary was read.
     pub info_age_ms: u64,
+    /// Milliseconds for which this Sentinel has taken the primary for down, 0 while it does not.
+    pub down_for_ms: u64,
 }
 
 /// One Sentinel's view of a replica.
@@ -184,6 +186,7 @@ impl PrimaryView {
             failover_timeout_ms: fields.number("failover-timeout"),
             parallel_syncs: fields.number("parallel-syncs"),
             info_age_ms: fields.number("info-refresh"),
+            down_for_ms: fields.number("s-down-time"),
         })
     }
 }

@@ -1,0 +1,99 @@
+//! What one run of the charm knows and will write: Juju's side, read once, and what this hook adds.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    juju::{Environment, HookTools},
+    planner::{
+        UnitName,
+        observation::{Storage, Unit, Users},
+        peer_data::{AppData, Databag, UnitData},
+    },
+    valkey::{Credentials, configuration::Options},
+    workload::Workload,
+};
+
+/// Endpoint of the peer relation.
+pub const PEERS: &str = "valkey-peers";
+
+/// Name of the storage in the charm's metadata.
+pub const STORAGE: &str = "data";
+
+/// Environment variable that chooses the workload backend.
+pub const WORKLOAD_VARIABLE: &str = "VALKEY_OPERATOR_WORKLOAD";
+
+/// One run of the charm.
+pub struct Charm {
+    /// What Juju told this process.
+    pub env: Environment,
+    /// The way back to Juju.
+    pub tools: HookTools,
+    /// Juju's side, as it was when the run began.
+    pub juju: JujuSide,
+    /// The options, checked; the defaults where they cannot be used.
+    pub options: Options,
+    /// What is wrong with the options, if anything; then nothing that runs is changed.
+    pub option_problem: Option<String>,
+    /// Passwords of the internal users, once they are there.
+    pub credentials: Option<Credentials>,
+    /// The local processes and files, once there is storage.
+    pub workload: Option<Workload>,
+    /// Whether a primary that answers refused the lease, so that only evidence is left.
+    pub lease_refused: bool,
+}
+
+/// Juju's side, as it was when the run began, and what this run will write.
+pub struct JujuSide {
+    /// This unit.
+    pub me: UnitName,
+    /// Name of the application.
+    pub application: String,
+    /// Id of the peer relation, once it exists.
+    pub relation: Option<String>,
+    /// Whether this unit was the leader.
+    pub leader: bool,
+    /// The options as they were given.
+    pub config: Map<String, Value>,
+    /// The application's databag.
+    pub app_bag: Databag,
+    /// What it holds.
+    pub app: AppData,
+    /// What it will hold when this hook succeeds.
+    pub app_wanted: AppData,
+    /// This unit's databag.
+    pub unit_bag: Databag,
+    /// What it will hold when this hook succeeds.
+    pub mine: UnitData,
+    /// Whether this unit is being removed.
+    pub dying: bool,
+    /// The other units that are not provably gone.
+    pub peers: BTreeMap<UnitName, Unit>,
+    /// Databag values that could not be read.
+    pub malformed: Vec<String>,
+    /// This unit's storage.
+    pub storage: Storage,
+    /// Where it is mounted.
+    pub location: Option<PathBuf>,
+    /// Address or name of this unit.
+    pub address: String,
+    /// Whether the passwords are at hand.
+    pub users: Users,
+}
+
+impl Charm {
+    /// Returns the label of the secret with the internal users' passwords, known to users of the charm.
+    #[must_use]
+    pub fn users_label(application: &str) -> String {
+        format!("{PEERS}.{application}.app.internal_users_secret")
+    }
+}
+
+/// Returns the seconds since 1970, by this machine's clock.
+#[must_use]
+pub fn unix_now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,181 @@
+//! Steps that write: the databags, the secret, the file beside the data.
+
+use anyhow::Context as _;
+
+use crate::{
+    charm::{Charm, unix_now},
+    juju::hook_tools::{SecretContent, SecretOwner, SecretSpec},
+    observer,
+    planner::{
+        Observation,
+        observation::Role,
+        peer_data::{Identity, Position, TurnKind, TurnRequest, changed_keys},
+    },
+    valkey::Credentials,
+};
+
+use super::workload;
+
+/// Makes the internal users' passwords and keeps them in a secret of the application.
+pub(super) async fn create_users(charm: &mut Charm) -> anyhow::Result<()> {
+    let generated = Credentials::generate().context("cannot generate passwords")?;
+    let credentials = observer::with_system_users(charm, generated).await?;
+    let content: SecretContent = credentials.to_secret().into_iter().collect();
+    let label = Charm::users_label(&charm.juju.application);
+    let spec = SecretSpec {
+        content: Some(&content),
+        label: Some(&label),
+        description: Some("passwords of the internal users of Valkey and Sentinel"),
+        owner: Some(SecretOwner::Application),
+        ..SecretSpec::default()
+    };
+    let id = charm.tools.secret_add(&spec).await?;
+    charm.juju.app_wanted.users_secret = Some(id.as_str().to_owned());
+    Ok(())
+}
+
+/// Gives the deployment its random name.
+pub(super) fn name_deployment(charm: &mut Charm) -> anyhow::Result<()> {
+    let mut random = [0_u8; 12];
+    getrandom::fill(&mut random)
+        .map_err(|error| anyhow::anyhow!("cannot draw a random name: {error}"))?;
+    charm.juju.app_wanted.deployment_id =
+        Some(random.iter().fold(String::new(), |mut name, byte| {
+            use std::fmt::Write as _;
+            let _ = write!(name, "{byte:02x}");
+            name
+        }));
+    Ok(())
+}
+
+/// Asks for the turn under a number that was never used before.
+pub(super) fn request_turn(charm: &mut Charm, kind: TurnKind) {
+    let number = next_number(charm);
+    charm.juju.mine.turn = TurnRequest {
+        number,
+        wants: Some(kind),
+        asked_at: unix_now(),
+    };
+}
+
+/// Gives the turn back by letting the number rise beyond the granted one.
+pub(super) fn release_turn(charm: &mut Charm) {
+    let number = next_number(charm);
+    charm.juju.mine.turn = TurnRequest {
+        number,
+        wants: None,
+        asked_at: 0,
+    };
+}
+
+/// Returns a number above every one that this unit used or was granted, even if its databag was lost.
+fn next_number(charm: &Charm) -> u64 {
+    let granted = charm
+        .juju
+        .app
+        .turn
+        .as_ref()
+        .filter(|grant| grant.holder == charm.juju.me)
+        .map_or(0, |grant| grant.number);
+    charm.juju.mine.turn.number.max(granted).saturating_add(1)
+}
+
+/// Marks the data as this deployment's and this unit's, and as following a founding decision.
+pub(super) async fn claim_data(
+    charm: &Charm,
+    seen: &Observation,
+    generation: u64,
+) -> anyhow::Result<()> {
+    let deployment_id = seen
+        .app
+        .deployment_id
+        .clone()
+        .context("the deployment has no name yet")?;
+    let position = seen
+        .local
+        .identity
+        .as_ref()
+        .and_then(|identity| identity.position.clone());
+    let identity = Identity {
+        deployment_id,
+        unit: seen.me.clone(),
+        generation,
+        position,
+    };
+    workload(charm)?.write_identity(&identity).await?;
+    Ok(())
+}
+
+/// Records which data this unit holds, beside the data and for the others.
+///
+/// # Errors
+///
+/// When the file beside the data cannot be written.
+pub async fn record_position(
+    charm: &mut Charm,
+    seen: &Observation,
+    clean: bool,
+) -> anyhow::Result<()> {
+    let Some(server) = seen.server(&seen.me) else {
+        return Ok(());
+    };
+    let position = Position {
+        history: server.history.clone(),
+        offset: server.offset,
+        epoch: seen.epoch(),
+        primary: server.role == Role::Primary,
+        clean,
+        recorded_at: seen.now,
+    };
+    if let Some(deployment_id) = seen.app.deployment_id.clone() {
+        let generation = seen.local.identity.as_ref().map_or_else(
+            || {
+                seen.app
+                    .founding
+                    .as_ref()
+                    .map_or(1, |founding| founding.generation)
+            },
+            |identity| identity.generation,
+        );
+        let identity = Identity {
+            deployment_id,
+            unit: seen.me.clone(),
+            generation,
+            position: Some(position.clone()),
+        };
+        workload(charm)?.write_identity(&identity).await?;
+    }
+    charm.juju.mine.position = Some(position);
+    Ok(())
+}
+
+/// Hands what this run wants to write to Juju, which commits it when the hook succeeds.
+///
+/// # Errors
+///
+/// When a hook tool fails, for example because the leadership was lost.
+pub async fn flush(charm: &mut Charm) -> anyhow::Result<()> {
+    let Some(relation) = charm.juju.relation.clone() else {
+        return Ok(());
+    };
+    let unit = charm.juju.mine.to_databag();
+    let changes = changed_keys(&charm.juju.unit_bag, &unit);
+    charm
+        .tools
+        .relation_set(&relation, &changes)
+        .await
+        .context("cannot write this unit's databag")?;
+    charm.juju.unit_bag.extend(changes);
+    // Asked again: a hook can be longer than the lease that made this unit the leader.
+    if charm.juju.app_wanted != charm.juju.app {
+        let wanted = charm.juju.app_wanted.to_databag();
+        let changes = changed_keys(&charm.juju.app_bag, &wanted);
+        charm
+            .tools
+            .relation_set_app(&relation, &changes)
+            .await
+            .context("cannot write the application's databag")?;
+        charm.juju.app_bag.extend(changes);
+    }
+    Ok(())
+}

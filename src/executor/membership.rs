@@ -1,0 +1,213 @@
+//! Steps that change who belongs: the lease, quorum and fence, introductions, forgetting.
+
+use anyhow::Context as _;
+use futures::future::join_all;
+
+use crate::{
+    charm::Charm,
+    limits::{LEASE_CONFIRM_LIMIT, LEASE_TTL, SENTINEL_PORT, SERVER_PORT},
+    observer::{endpoint, sentinel_client, server_client},
+    planner::{Observation, UnitName, numbers::majority},
+    valkey::{Endpoint, ValkeyError, membership},
+};
+
+use super::credentials;
+
+/// Takes or renews the lease, confirmed by a majority of the instances.
+pub(super) async fn take_lease(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
+    let taken = try_lease(charm, seen).await;
+    // A fenced primary answers and refuses: waiting would not help, the evidence must do.
+    if let Err(error) = &taken
+        && matches!(
+            error.downcast_ref(),
+            Some(
+                ValkeyError::NoReplicas { .. }
+                    | ValkeyError::Unreachable { .. }
+                    | ValkeyError::ReadOnly { .. }
+            )
+        )
+    {
+        charm.lease_refused = true;
+        return Ok(());
+    }
+    taken
+}
+
+async fn try_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let primary = seen.primary().context("no primary answers")?;
+    let host = seen
+        .host_of(&primary)
+        .context("the primary has no address")?;
+    let client = server_client(host, credentials).await?;
+    // Dead members cannot acknowledge; a majority of those that answer still holds the lease.
+    let answering = seen
+        .servers
+        .values()
+        .filter(|server| server.known().is_some())
+        .count();
+    let online = seen.server(&primary).map_or(0, |server| {
+        server
+            .replicas
+            .iter()
+            .filter(|replica| replica.online)
+            .count()
+    });
+    let wanted = (majority(answering.max(1)) - 1).min(online);
+    let wanted = u64::try_from(wanted).unwrap_or(0);
+    let confirmed = client
+        .lease_confirm(seen.me.as_str(), LEASE_TTL, wanted, LEASE_CONFIRM_LIMIT)
+        .await?;
+    anyhow::ensure!(
+        confirmed,
+        "another unit holds it, or {wanted} replicas did not acknowledge it"
+    );
+    Ok(())
+}
+
+/// Gives the lease back; a primary that does not answer lets it run out.
+pub(super) async fn release_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let Some(primary) = seen.primary() else {
+        return Ok(());
+    };
+    let Some(host) = seen.host_of(&primary) else {
+        return Ok(());
+    };
+    match server_client(host, credentials).await {
+        Ok(client) => client
+            .lease_release(seen.me.as_str())
+            .await
+            .map(drop)
+            .or_else(|error| match error {
+                ValkeyError::NoReplicas { .. } | ValkeyError::ReadOnly { .. } => Ok(()),
+                error => Err(error.into()),
+            }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Returns the endpoints of `units` on `port`.
+pub(super) fn endpoints<'a>(
+    seen: &Observation,
+    units: impl IntoIterator<Item = &'a UnitName>,
+    port: u16,
+) -> anyhow::Result<Vec<Endpoint>> {
+    units
+        .into_iter()
+        .filter_map(|unit| seen.host_of(unit))
+        .map(|host| endpoint(host, port))
+        .collect()
+}
+
+/// Sets the quorum on the Sentinels of `on`, all at the same time.
+pub(super) async fn set_quorum(
+    charm: &Charm,
+    seen: &Observation,
+    on: &[UnitName],
+    quorum: usize,
+) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let quorum = u64::try_from(quorum)?;
+    let set = on
+        .iter()
+        .filter_map(|unit| seen.host_of(unit))
+        .map(|host| async move {
+            let client = sentinel_client(host, credentials).await?;
+            client
+                .set_quorum(quorum)
+                .await
+                .with_context(|| format!("Sentinel at {host}"))
+        });
+    join_all(set).await.into_iter().collect()
+}
+
+/// Sets `min-replicas-to-write` on the servers of `on`, all at the same time.
+pub(super) async fn set_min_replicas(
+    charm: &Charm,
+    seen: &Observation,
+    on: &[UnitName],
+    value: usize,
+) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let value = &value.to_string();
+    let set = on
+        .iter()
+        .filter_map(|unit| seen.host_of(unit))
+        .map(|host| async move {
+            let client = server_client(host, credentials).await?;
+            client
+                .config_set(&[("min-replicas-to-write", value)])
+                .await
+                .with_context(|| format!("server at {host}"))
+        });
+    join_all(set).await.into_iter().collect()
+}
+
+/// Returns who belongs, as far as it answers: what a Sentinel can be expected to learn.
+fn answering_members(
+    seen: &Observation,
+    members: &[UnitName],
+) -> anyhow::Result<membership::Membership> {
+    let primary = seen.primary().context("no primary answers")?;
+    let host = seen
+        .host_of(&primary)
+        .context("the primary has no address")?;
+    let replicas = members
+        .iter()
+        .filter(|unit| **unit != primary && seen.server(unit).is_some());
+    let sentinels = members.iter().filter(|unit| seen.sentinel(unit).is_some());
+    Ok(membership::Membership::new(
+        endpoint(host, SERVER_PORT)?,
+        endpoints(seen, replicas, SERVER_PORT)?,
+        endpoints(seen, sentinels, SENTINEL_PORT)?,
+    ))
+}
+
+/// Introduces the local Sentinel to the others, and them to it.
+pub(super) async fn announce(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
+    let mut members = seen.members();
+    if !members.contains(&seen.me) {
+        members.push(seen.me.clone());
+    }
+    let mut belonging = answering_members(seen, &members)?;
+    let local = endpoint(&seen.local.address, SENTINEL_PORT)?;
+    // It may have been started a moment ago, after the look.
+    if !belonging.sentinels.contains(&local) {
+        belonging.sentinels.push(local.clone());
+    }
+    let replica = endpoint(&seen.local.address, SERVER_PORT)?;
+    if replica != belonging.primary && !belonging.replicas.contains(&replica) {
+        belonging.replicas.push(replica);
+    }
+    membership::announce(&local, &belonging, credentials(charm)?).await?;
+    Ok(())
+}
+
+/// Clears departed members from the Sentinels of `remaining`, one after another.
+pub(super) async fn forget(
+    charm: &Charm,
+    seen: &Observation,
+    remaining: &[UnitName],
+) -> anyhow::Result<()> {
+    let belonging = answering_members(seen, remaining)?;
+    let report = membership::forget(&belonging, credentials(charm)?).await?;
+    if !report.skipped.is_empty() {
+        let skipped: Vec<String> = report.skipped.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            skipped = skipped.join(","),
+            "Sentinels that do not answer were skipped"
+        );
+    }
+    Ok(())
+}
+
+/// Lets the local Sentinel monitor again after it lost its state.
+pub(super) async fn monitor(charm: &Charm, primary: &str, quorum: usize) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let client = sentinel_client(&charm.juju.address, credentials).await?;
+    client
+        .monitor(&endpoint(primary, SERVER_PORT)?, u64::try_from(quorum)?)
+        .await?;
+    super::processes::tune_sentinel(charm).await
+}

@@ -1,0 +1,291 @@
+//! Steps that start and stop the local processes.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::{
+    charm::Charm,
+    limits::{
+        POLL_MIN, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SERVER_START_LIMIT,
+        SERVER_STOP_LIMIT, SMALL_STOP_LIMIT,
+    },
+    observer::{sentinel_client, server_client},
+    planner::{Observation, peer_data::Identity},
+    settings,
+    valkey::{
+        ValkeyError,
+        configuration::{StartFrom, sentinel_users, server_users},
+        sentinel::SentinelPeriod,
+        server::ShutdownSave,
+    },
+    workload::{Backend as _, Keep, Launch, Layout, Service, Stop, Workload},
+};
+
+use super::{credentials, databag, workload};
+
+/// Mode of files that hold passwords or that only this unit's processes read.
+const PRIVATE: u32 = 0o600;
+
+/// Copies the data set aside; without room for it the step fails rather than the copy is missing.
+pub(super) async fn keep_aside(charm: &Charm) -> anyhow::Result<()> {
+    let kept = workload(charm)?
+        .keep_aside("former-primary", Keep::Copy)
+        .await?;
+    if let Some(path) = kept {
+        warn!(path = %path.display(), "The data of a former primary was kept aside");
+    }
+    Ok(())
+}
+
+/// Starts the server with files rendered anew, and waits for its first answer.
+pub(super) async fn start_server(
+    charm: &mut Charm,
+    follow: Option<&str>,
+    min_replicas: usize,
+    from_snapshot: bool,
+) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let binary = workload.server().await?;
+    let layout = workload.layout().clone();
+    let credentials = credentials(charm)?.clone();
+    let mut settings = settings::server(charm, &workload, &credentials, &binary.version, follow)?;
+    settings.min_replicas_to_write = u16::try_from(min_replicas)?;
+    let snapshot = from_snapshot && workload.data_presence().await?.snapshot.is_some();
+    if snapshot {
+        settings.start_from = StartFrom::Snapshot;
+    }
+    workload
+        .write(
+            &layout.server_users(),
+            server_users(&credentials, None).as_bytes(),
+            PRIVATE,
+        )
+        .await?;
+    workload
+        .write(
+            &layout.server_config(),
+            settings.render()?.as_bytes(),
+            PRIVATE,
+        )
+        .await?;
+    // From here on the data on disk is no longer what an orderly stop left.
+    mark_unclean(&workload).await?;
+    let launch = Launch::new(binary.path, [layout.server_config()]);
+    workload.start(Service::Server, &launch).await?;
+    charm.juju.mine.settings = Some(settings.restart_digest());
+    charm.juju.mine.server_version = Some(binary.version);
+    answers(charm).await
+}
+
+async fn mark_unclean(workload: &Workload) -> anyhow::Result<()> {
+    let Some(mut identity) = workload.read_identity::<Identity>().await? else {
+        return Ok(());
+    };
+    let Some(position) = identity.position.as_mut().filter(|position| position.clean) else {
+        return Ok(());
+    };
+    position.clean = false;
+    workload.write_identity(&identity).await?;
+    Ok(())
+}
+
+/// Waits for the server's first answer; that it still loads is one.
+async fn answers(charm: &Charm) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let deadline = tokio::time::Instant::now() + SERVER_START_LIMIT;
+    loop {
+        let asked = async {
+            anyhow::Ok(
+                server_client(&charm.juju.address, credentials)
+                    .await?
+                    .ping()
+                    .await?,
+            )
+        };
+        match asked.await {
+            Ok(()) => return Ok(()),
+            Err(error) if matches!(error.downcast_ref(), Some(ValkeyError::Loading { .. })) => {
+                return Ok(());
+            }
+            Err(error) => {
+                let running = workload(charm)?.status(Service::Server).await?.is_running();
+                anyhow::ensure!(
+                    running,
+                    "the server ended after its start; see its log: {error:#}"
+                );
+                if tokio::time::Instant::now() >= deadline {
+                    return Err(error.context("the server does not answer"));
+                }
+            }
+        }
+        tokio::time::sleep(POLL_MIN).await;
+    }
+}
+
+/// Stops the server in order: its data is saved, and beside it stands that this was so.
+pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let mut saved = false;
+    if let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await {
+        // Offsets move until the end: what is recorded is what the server itself saves.
+        match client.shutdown(ShutdownSave::Save, SERVER_STOP_LIMIT).await {
+            Ok(()) => saved = true,
+            Err(error) => warn!(error = %error, "The server did not save and stop by itself"),
+        }
+    }
+    // Saving can take minutes; nothing kills the server before.
+    let stop = Stop {
+        then_kill: false,
+        ..Stop::gently(SERVER_STOP_LIMIT)
+    };
+    workload.stop(Service::Server, stop).await?;
+    databag::record_position(charm, seen, saved).await
+}
+
+/// Starts Sentinel; its own file is left alone unless an earlier life is to be forgotten.
+pub(super) async fn start_sentinel(
+    charm: &Charm,
+    primary: &str,
+    quorum: usize,
+    fresh: bool,
+) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let binary = workload.server().await?;
+    let layout = workload.layout().clone();
+    let credentials = credentials(charm)?;
+    let users = sentinel_users(credentials, None);
+    workload
+        .write(&layout.sentinel_users(), users.as_bytes(), PRIVATE)
+        .await?;
+    let has_file = workload.read(&layout.sentinel_config()).await?.is_some();
+    if fresh || !has_file {
+        let settings = settings::sentinel(charm, &workload, credentials, primary, quorum)?;
+        workload
+            .write(
+                &layout.sentinel_config(),
+                settings.render()?.as_bytes(),
+                PRIVATE,
+            )
+            .await?;
+    }
+    let args = [layout.sentinel_config(), PathBuf::from("--sentinel")];
+    workload
+        .start(Service::Sentinel, &Launch::new(binary.path, args))
+        .await?;
+    let deadline = tokio::time::Instant::now() + SERVER_START_LIMIT;
+    while let Err(error) = tune_sentinel(charm).await {
+        let running = workload.status(Service::Sentinel).await?.is_running();
+        anyhow::ensure!(
+            running,
+            "Sentinel ended after its start; see its log: {error:#}"
+        );
+        if tokio::time::Instant::now() >= deadline {
+            return Err(error.context("Sentinel does not answer"));
+        }
+        tokio::time::sleep(POLL_MIN).await;
+    }
+    Ok(())
+}
+
+/// Gives the local Sentinel what it does not keep in its file, and the whole profile of the primary.
+pub(super) async fn tune_sentinel(charm: &Charm) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let client = sentinel_client(&charm.juju.address, credentials).await?;
+    client
+        .set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
+        .await?;
+    client
+        .set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
+        .await?;
+    if client.primary().await?.is_some() {
+        let workload = workload(charm)?;
+        let settings = settings::sentinel(charm, &workload, credentials, &charm.juju.address, 1)?;
+        let profile = settings.profile();
+        let profile: Vec<(&str, &str)> = profile
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        client.set(&profile).await?;
+    }
+    Ok(())
+}
+
+/// Stops Sentinel.
+///
+/// # Errors
+///
+/// When it does not end.
+pub async fn stop_sentinel(charm: &Charm) -> anyhow::Result<()> {
+    workload(charm)?
+        .stop(Service::Sentinel, Stop::surely(SMALL_STOP_LIMIT))
+        .await?;
+    Ok(())
+}
+
+/// What the watcher is told; the file is readable by this user alone.
+#[derive(Serialize, Deserialize)]
+pub struct WatchFile {
+    /// The unit that it wakes.
+    pub unit: String,
+    /// Where the charm is.
+    pub charm_dir: PathBuf,
+    /// Address of the local Sentinel and server.
+    pub address: String,
+    /// Where storage is mounted.
+    pub storage: PathBuf,
+    /// Where pid files are.
+    pub run: PathBuf,
+    /// Passwords of the internal users.
+    pub credentials: std::collections::BTreeMap<String, String>,
+}
+
+/// Returns where the watcher's file is.
+#[must_use]
+pub fn watch_file(layout: &Layout) -> PathBuf {
+    layout.run().join("watch.json")
+}
+
+/// Starts the watcher.
+pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let layout = workload.layout();
+    let file = WatchFile {
+        unit: charm.juju.me.to_string(),
+        charm_dir: charm.env.charm_dir.clone(),
+        address: charm.juju.address.clone(),
+        storage: layout.storage().to_owned(),
+        run: layout.run().to_owned(),
+        credentials: credentials(charm)?.to_secret(),
+    };
+    let path = watch_file(layout);
+    workload
+        .write(&path, &serde_json::to_vec(&file)?, PRIVATE)
+        .await?;
+    let program = std::env::current_exe().context("cannot find the charm's own program")?;
+    let args = [
+        std::ffi::OsString::from("watch"),
+        "--file".into(),
+        path.into(),
+    ];
+    workload
+        .start(Service::Watch, &Launch::new(program, args))
+        .await?;
+    Ok(())
+}
+
+/// Stops the watcher, where one runs.
+///
+/// # Errors
+///
+/// When it does not end.
+pub async fn stop_watch(charm: &Charm) -> anyhow::Result<()> {
+    if let Some(workload) = &charm.workload {
+        workload
+            .stop(Service::Watch, Stop::surely(SMALL_STOP_LIMIT))
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Steps that change who is primary and who follows.
+
+use anyhow::Context as _;
+use tracing::info;
+
+use crate::{
+    charm::Charm,
+    history,
+    limits::{SENTINEL_PORT, SERVER_PORT},
+    observer::{endpoint, sentinel_client, server_client},
+    planner::{Observation, UnitName, numbers::majority, observation::Role},
+    settings,
+    valkey::{
+        Endpoint,
+        handover::{self, HandoverPlan, HandoverRecord},
+    },
+};
+
+use super::{credentials, membership::endpoints, workload};
+
+/// Makes the local server promotable or not.
+pub(super) async fn set_promotable(charm: &Charm, promotable: bool) -> anyhow::Result<()> {
+    let client = server_client(&charm.juju.address, credentials(charm)?).await?;
+    let priority = if promotable { "100" } else { "0" };
+    client.config_set(&[("replica-priority", priority)]).await?;
+    Ok(())
+}
+
+/// Applies the settings that a running server and Sentinel take.
+pub(super) async fn apply_settings(charm: &Charm) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let settings = settings::wanted(charm);
+    let client = server_client(&charm.juju.address, credentials).await?;
+    for (name, value) in &settings.runtime {
+        client
+            .config_set(&[(name, value)])
+            .await
+            .with_context(|| format!("the server does not take {name} = {value:?}"))?;
+    }
+    let sentinel = sentinel_client(&charm.juju.address, credentials).await?;
+    let down_after = settings.down_after_ms.to_string();
+    sentinel
+        .set(&[("down-after-milliseconds", &down_after)])
+        .await?;
+    Ok(())
+}
+
+/// Lets the local server follow the primary, if that still is one.
+pub(super) async fn follow(charm: &Charm, primary: &str) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    anyhow::ensure!(
+        primary != charm.juju.address,
+        "a server cannot follow itself"
+    );
+    // Between the look and now the role may have moved on; following a replica would build a chain.
+    let other = server_client(primary, credentials)
+        .await?
+        .replication()
+        .await?;
+    anyhow::ensure!(
+        other.role == crate::valkey::Role::Primary,
+        "{primary} is no primary any more"
+    );
+    let client = server_client(&charm.juju.address, credentials).await?;
+    // What this server accepted as a displaced primary goes; a full sync makes it promotable again.
+    client.config_set(&[("replica-priority", "0")]).await?;
+    client
+        .replicaof(Some(&endpoint(primary, SERVER_PORT)?))
+        .await?;
+    Ok(())
+}
+
+/// Puts together what a change of the primary needs to know.
+fn plan(
+    seen: &Observation,
+    from: Endpoint,
+    to: &UnitName,
+    leaving: bool,
+) -> anyhow::Result<HandoverPlan> {
+    let members = seen.members();
+    let target = endpoint(
+        seen.host_of(to).context("the target has no address")?,
+        SERVER_PORT,
+    )?;
+    let others: Vec<Endpoint> = endpoints(seen, &members, SERVER_PORT)?
+        .into_iter()
+        .filter(|other| *other != from && *other != target)
+        .collect();
+    let sentinels = endpoints(seen, &members, SENTINEL_PORT)?;
+    let answering = members
+        .iter()
+        .filter(|unit| seen.monitor(unit).is_some())
+        .count();
+    let mut plan = HandoverPlan::new(from, target, others, sentinels);
+    plan.leaving = endpoints(
+        seen,
+        members
+            .iter()
+            .filter(|unit| seen.units.get(unit).is_some_and(|known| known.dying)),
+        SERVER_PORT,
+    )?;
+    // Without a majority the Sentinels cannot elect anybody either, so nobody competes; a unit
+    // that leaves must not depend on peers that are gone.
+    plan.allow_minority = leaving && answering < majority(members.len());
+    Ok(plan)
+}
+
+/// Hands the role over; what happened goes into the history.
+pub(super) async fn hand_over(
+    charm: &mut Charm,
+    seen: &Observation,
+    from: &UnitName,
+    to: &UnitName,
+    leaving: bool,
+) -> anyhow::Result<()> {
+    let source = endpoint(
+        seen.host_of(from).context("the primary has no address")?,
+        SERVER_PORT,
+    )?;
+    let plan = plan(seen, source, to, leaving)?;
+    let record = handover::hand_over(&plan, credentials(charm)?).await?;
+    finish(charm, seen, &record, true).await
+}
+
+/// Promotes a replica of a primary that is gone.
+pub(super) async fn promote(
+    charm: &mut Charm,
+    seen: &Observation,
+    to: &UnitName,
+) -> anyhow::Result<()> {
+    let target = seen.host_of(to).context("the target has no address")?;
+    let following = seen.server(to).and_then(|server| match &server.role {
+        Role::Replica { of, .. } => Some(of.clone()),
+        Role::Primary => None,
+    });
+    let old = seen
+        .members()
+        .iter()
+        .find_map(|unit| seen.monitor(unit).map(|monitor| monitor.primary.clone()))
+        .filter(|host| host != target)
+        .or(following)
+        .context("nobody knows the old primary")?;
+    let plan = plan(seen, endpoint(&old, SERVER_PORT)?, to, false)?;
+    let record = handover::promote_best(&plan, credentials(charm)?).await?;
+    finish(charm, seen, &record, false).await
+}
+
+/// Tells the Sentinels of a hand-over whose caller died on the way.
+pub(super) async fn complete(
+    charm: &Charm,
+    seen: &Observation,
+    to: &UnitName,
+) -> anyhow::Result<()> {
+    let primary = endpoint(
+        seen.host_of(to).context("the primary has no address")?,
+        SERVER_PORT,
+    )?;
+    let sentinels = endpoints(seen, &seen.members(), SENTINEL_PORT)?;
+    handover::complete_hello(&primary, &sentinels, false, credentials(charm)?).await?;
+    Ok(())
+}
+
+async fn finish(
+    charm: &mut Charm,
+    seen: &Observation,
+    record: &HandoverRecord,
+    planned: bool,
+) -> anyhow::Result<()> {
+    info!(
+        from = %record.from, to = %record.to, path = ?record.path, pause_ms = record.phases.pause_ms,
+        votes = record.tally.votes, epoch = record.tally.epoch, "The role of primary changed hands"
+    );
+    let entry = history::Entry::of_record(record, planned, |host| seen.show_host(host));
+    charm.juju.mine.last_change = serde_json::to_string(&entry).ok();
+    history::append(&workload(charm)?, entry).await
+}

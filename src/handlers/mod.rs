@@ -1,0 +1,124 @@
+//! What the charm does for each event: nearly always the same pass.
+
+pub mod actions;
+mod pass;
+
+use anyhow::Context as _;
+use tracing::{error, info, warn};
+
+use crate::{
+    charm::{Charm, STORAGE},
+    executor,
+    juju::{Environment, Event, HookTools},
+    limits::{LEAVE_LIMIT, PASS_LIMIT},
+    observer,
+    planner::{Intent, peer_data::UnitState},
+    workload::{Backend as _, Service, ServiceStatus},
+};
+
+/// Runs what Juju dispatched the charm for.
+///
+/// # Errors
+///
+/// When the hook has to fail: a hook tool failed, an invariant would break, or going on would lose data.
+pub async fn dispatch(env: Environment) -> anyhow::Result<()> {
+    let begun = std::time::Instant::now();
+    let event = env.event();
+    let tools = HookTools::new();
+    let result = Box::pin(handle(env, tools.clone(), &event)).await;
+    let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match &result {
+        Ok(()) => info!(%event, elapsed_ms, hook_tool_calls = tools.calls(), "Event handled"),
+        Err(error) => error!(%event, elapsed_ms, error = format!("{error:#}"), "Event failed"),
+    }
+    result
+}
+
+async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Result<()> {
+    match event {
+        Event::Unknown(_) | Event::JujuExec => return Ok(()),
+        // Nothing can be known before the first databag exists, and nothing has to.
+        Event::Remove => return remove(env, tools).await,
+        Event::Action(name) => return actions::run(env, tools, name).await,
+        _ => {}
+    }
+    let mut charm = observer::begin(env, tools).await?;
+    match event {
+        Event::StorageDetaching(storage) if storage.name == STORAGE => leave(&mut charm).await,
+        // The set has been left in storage-detaching; what is left over must not outlive the unit.
+        Event::Stop => stop(&mut charm).await,
+        _ => pass::run(&mut charm, Intent::Reconcile, PASS_LIMIT)
+            .await
+            .map(drop),
+    }
+}
+
+/// Leaves the set, and ends whatever else runs for this unit.
+async fn leave(charm: &mut Charm) -> anyhow::Result<()> {
+    // A watcher would wake a charm that has nothing to do any more.
+    executor::stop_watch(charm).await?;
+    pass::run(charm, Intent::Leave, LEAVE_LIMIT).await.map(drop)
+}
+
+/// Handles `stop`: on machines it comes only when the unit is removed, after its storage went.
+async fn stop(charm: &mut Charm) -> anyhow::Result<()> {
+    let gone = matches!(charm.juju.mine.state, UnitState::Left | UnitState::Detached);
+    if gone || charm.juju.dying {
+        executor::stop_watch(charm).await?;
+    }
+    Ok(())
+}
+
+/// Handles `remove`: ends what still runs, which is nothing after an orderly removal.
+async fn remove(env: Environment, tools: HookTools) -> anyhow::Result<()> {
+    let charm = match observer::begin(env, tools).await {
+        Ok(charm) => charm,
+        Err(error) => {
+            // The relation is gone in this hook on some versions; there is nothing left to clean then.
+            warn!(
+                error = format!("{error:#}"),
+                "Cannot look around while the unit is removed"
+            );
+            return Ok(());
+        }
+    };
+    executor::stop_watch(&charm).await?;
+    if let Some(workload) = &charm.workload {
+        for service in [Service::Sentinel, Service::Server] {
+            if workload
+                .status(service)
+                .await
+                .is_ok_and(ServiceStatus::is_running)
+            {
+                warn!(
+                    service = service.name(),
+                    "Still runs while the unit is removed"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints what the charm sees, what it would do, and why, without doing it.
+///
+/// # Errors
+///
+/// When Juju cannot be asked: run it through `juju exec --unit`.
+pub async fn explain(env: Environment) -> anyhow::Result<()> {
+    let charm = observer::begin(env, HookTools::new())
+        .await
+        .context("cannot look around; run this through `juju exec --unit NAME -- ./bin/valkey-operator plan`")?;
+    let seen = observer::look(&charm, Intent::Reconcile).await;
+    let plan = crate::planner::plan(&seen);
+    let document = serde_json::json!({
+        "observation": seen,
+        "plan": plan,
+        "reason": plan.reason().map(ToString::to_string),
+        "steps": plan.steps().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "leader-duties": crate::planner::leader::duties(&seen).iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "violations": crate::planner::invariants::violations(&seen),
+    });
+    println!("{}", serde_json::to_string_pretty(&document)?);
+    Ok(())
+}

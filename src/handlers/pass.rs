@@ -1,0 +1,256 @@
+//! One pass: look, plan, carry out, look again, until nothing is left to do or it is time to go.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{
+    charm::{Charm, unix_now},
+    executor, history,
+    juju::{ToolError, hook_tools::Status},
+    limits::{LOOKS_MAX, POLL_MAX, POLL_MIN, WAKE_SOON},
+    observer,
+    planner::{self, Intent, Observation, Plan, Reason, Step, UnitName, invariants, leader},
+    status,
+    workload::Backend as _,
+};
+
+/// How a pass ended.
+pub struct Outcome {
+    /// The last look.
+    pub seen: Observation,
+    /// What was decided on it.
+    pub plan: Plan,
+}
+
+/// The last step that did not work, so that a person learns of it when time runs out.
+struct Failure {
+    step: String,
+    error: anyhow::Error,
+}
+
+/// Runs one pass.
+///
+/// # Errors
+///
+/// When a hook tool failed, a plan would break an invariant, or a unit cannot leave without losing data.
+pub async fn run(charm: &mut Charm, intent: Intent, limit: Duration) -> anyhow::Result<Outcome> {
+    let leaving = intent == Intent::Leave;
+    let end = Instant::now() + limit;
+    let mut pause = POLL_MIN;
+    let mut shown: Option<Status> = None;
+    let mut failure: Option<Failure> = None;
+    let mut last = None;
+    for _ in 0..LOOKS_MAX {
+        let seen = observer::look(charm, intent.clone()).await;
+        let plan = planner::plan(&seen);
+        invariants::permit(&seen, &plan)
+            .map_err(|breach| anyhow::anyhow!("refused to break an invariant: {breach}"))?;
+        let waits = match &plan {
+            Plan::Act { steps, why } => {
+                info!(unit = %seen.me, reason = why, steps = steps.len(), "Plan");
+                match carry_out(charm, &seen, steps).await? {
+                    None => {
+                        failure = None;
+                        pause = POLL_MIN;
+                        false
+                    }
+                    Some(failed) => {
+                        failure = Some(failed);
+                        true
+                    }
+                }
+            }
+            Plan::ActAndPoll { steps, .. } => {
+                if let Some(failed) = carry_out(charm, &seen, steps).await? {
+                    failure = Some(failed);
+                }
+                true
+            }
+            Plan::ActAndWait { steps, .. } => {
+                carry_out(charm, &seen, steps).await?;
+                last = Some(Outcome { seen, plan });
+                break;
+            }
+            Plan::Poll(_) => true,
+            Plan::Wait(_) | Plan::Refuse(_) | Plan::Settled => {
+                last = Some(Outcome { seen, plan });
+                break;
+            }
+        };
+        if waits {
+            show_progress(charm, &plan, failure.as_ref(), &mut shown).await?;
+            if Instant::now() + pause >= end {
+                last = Some(Outcome { seen, plan });
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(POLL_MAX);
+        } else if Instant::now() >= end {
+            last = Some(Outcome { seen, plan });
+            break;
+        }
+    }
+    let outcome = last.context("cannot settle: the pass looked as often as it may")?;
+    finish(charm, outcome, failure, leaving).await
+}
+
+/// Carries steps out; returns the first one that did not work.
+async fn carry_out(
+    charm: &mut Charm,
+    seen: &Observation,
+    steps: &[Step],
+) -> anyhow::Result<Option<Failure>> {
+    for step in steps {
+        if let Err(error) = executor::execute(charm, seen, step).await {
+            // Without its hook tools the charm is blind: Juju runs the hook again.
+            if error.chain().any(<dyn std::error::Error>::is::<ToolError>) {
+                return Err(error);
+            }
+            warn!(unit = %seen.me, %step, error = format!("{error:#}"), "Step failed");
+            return Ok(Some(Failure {
+                step: step.to_string(),
+                error,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Shows what is awaited, once per change of the text.
+async fn show_progress(
+    charm: &Charm,
+    plan: &Plan,
+    failure: Option<&Failure>,
+    shown: &mut Option<Status>,
+) -> anyhow::Result<()> {
+    let status = match (plan.reason(), failure) {
+        (Some(reason), _) => status::of_reason(reason),
+        (None, Some(failure)) => of_failure(failure),
+        (None, None) => return Ok(()),
+    };
+    if shown.as_ref() != Some(&status) {
+        charm.tools.status_set(&status).await?;
+        *shown = Some(status);
+    }
+    Ok(())
+}
+
+fn of_failure(failure: &Failure) -> Status {
+    let Failure { error, .. } = failure;
+    status::of_reason(&Reason::Degraded(format!("{error:#}")))
+}
+
+/// Writes what the pass led to: duties of the leader, databags, statuses, the time to wake up.
+async fn finish(
+    charm: &mut Charm,
+    outcome: Outcome,
+    failure: Option<Failure>,
+    leaving: bool,
+) -> anyhow::Result<Outcome> {
+    let Outcome { mut seen, plan } = outcome;
+    // What this hook writes counts already for what the leader decides in the same commit.
+    if let Some(unit) = seen.units.get_mut(&seen.me) {
+        unit.data = charm.juju.mine.clone();
+    }
+    if charm.juju.relation.is_some() {
+        for step in leader::duties(&seen) {
+            executor::execute(charm, &seen, &step).await?;
+        }
+    }
+    let settled = plan == Plan::Settled;
+    if leaving && !settled {
+        return Err(refusal(&seen.me, &plan, failure));
+    }
+    executor::flush(charm).await?;
+    if let Some(workload) = &charm.workload {
+        if let Err(error) = history::note(workload, &seen).await {
+            warn!(
+                error = format!("{error:#}"),
+                "Cannot note the change of the primary"
+            );
+        }
+        let wake = if settled {
+            None
+        } else {
+            Some(unix_now() + WAKE_SOON.as_secs())
+        };
+        note_wake(charm, wake).await;
+    }
+    show(charm, &seen, &plan, failure.as_ref(), leaving).await?;
+    Ok(Outcome { seen, plan })
+}
+
+/// Says why a unit cannot leave now; the hook fails, and Juju runs it again.
+fn refusal(me: &UnitName, plan: &Plan, failure: Option<Failure>) -> anyhow::Error {
+    match (failure, plan.reason()) {
+        (Some(failure), _) => failure
+            .error
+            .context(format!("{me} cannot leave: {} did not work", failure.step)),
+        (None, Some(reason)) => anyhow::anyhow!("{me}: {reason}"),
+        (None, None) => anyhow::anyhow!("{me} has not finished leaving in time"),
+    }
+}
+
+async fn note_wake(charm: &Charm, at: Option<u64>) {
+    let Some(workload) = &charm.workload else {
+        return;
+    };
+    let path = workload.layout().wake();
+    let noted = match at {
+        Some(at) => {
+            workload
+                .write(&path, at.to_string().as_bytes(), 0o600)
+                .await
+        }
+        None => workload.remove(&path).await,
+    };
+    if let Err(error) = noted {
+        warn!(error = %error, "Cannot tell the watcher when to wake the charm");
+    }
+}
+
+/// Sets the statuses.
+async fn show(
+    charm: &Charm,
+    seen: &Observation,
+    plan: &Plan,
+    failure: Option<&Failure>,
+    leaving: bool,
+) -> anyhow::Result<()> {
+    let unit = match failure {
+        Some(failure) if plan.reason().is_none() => of_failure(failure),
+        _ if leaving => status::of_reason(&Reason::Leaving),
+        _ => status::of_unit(charm, seen, plan),
+    };
+    let version = async {
+        match &seen.local.server_version {
+            // Asked of Juju only when it changed: a hook tool costs more than all of the planning.
+            Some(version) if charm.juju.unit_bag.get("server-version") == Some(version) => Ok(()),
+            Some(version) => charm.tools.application_version_set(version).await,
+            None => Ok(()),
+        }
+    };
+    let application = async {
+        if seen.leader && !leaving {
+            charm
+                .tools
+                .status_set_app(&status::of_application(charm, seen))
+                .await
+        } else {
+            Ok(())
+        }
+    };
+    let (unit, version, application) =
+        tokio::join!(charm.tools.status_set(&unit), version, application);
+    unit.context("cannot set the unit's status")?;
+    version.context("cannot set the workload's version")?;
+    match application {
+        Ok(()) => Ok(()),
+        // The leadership went meanwhile; the next leader sets the status.
+        Err(error) if error.leadership_lost() => Ok(()),
+        Err(error) => Err(error).context("cannot set the application's status"),
+    }
+}

@@ -1,0 +1,156 @@
+//! The latest changes of the primary that this unit knows, kept in a file beside the data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    charm::unix_now,
+    limits::HISTORY_MAX,
+    planner::{Observation, UnitName},
+    valkey::handover::HandoverRecord,
+    workload::{Backend as _, Workload},
+};
+
+/// One change of the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Entry {
+    /// When, in seconds since 1970 by this unit's clock.
+    pub at: u64,
+    /// The primary before.
+    pub from: String,
+    /// The primary after.
+    pub to: String,
+    /// Whether it was planned; unknown for what this unit only saw.
+    pub planned: Option<bool>,
+    /// The way in which the role changed hands.
+    pub path: String,
+    /// For how long writes were held back, in milliseconds; unknown for what Sentinel did.
+    pub pause_ms: Option<u64>,
+    /// Bytes of writes that the old primary had and the new one had not; unknown if it was gone.
+    pub lost_bytes: Option<u64>,
+    /// Epoch of the configuration that came of it.
+    pub epoch: u64,
+}
+
+impl Entry {
+    /// Describes a change that the charm itself made; `show` turns a host into what people read.
+    #[must_use]
+    pub fn of_record(
+        record: &HandoverRecord,
+        planned: bool,
+        show: impl Fn(&str) -> String,
+    ) -> Self {
+        Self {
+            at: unix_now(),
+            from: show(record.from.host()),
+            to: show(record.to.host()),
+            planned: Some(planned),
+            path: serde_json::to_value(record.path)
+                .ok()
+                .and_then(|path| path.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            pause_ms: Some(record.phases.pause_ms),
+            lost_bytes: record
+                .old_offset
+                .map(|old| old.saturating_sub(record.new_offset)),
+            epoch: record.tally.epoch,
+        }
+    }
+}
+
+/// Reads the history, oldest first; an unreadable one counts as empty.
+pub async fn read(workload: &Workload) -> Vec<Entry> {
+    let path = workload.layout().storage().join("failover-history.json");
+    match workload.read(&path).await {
+        Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Ok(None) | Err(_) => Vec::new(),
+    }
+}
+
+/// Notes a change of the primary that shows in what this unit sees, and those that others made.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub async fn note(workload: &Workload, seen: &Observation) -> anyhow::Result<()> {
+    let known = read(workload).await;
+    for unit in seen.units.values() {
+        let entry = unit
+            .data
+            .last_change
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<Entry>(text).ok());
+        if let Some(entry) = entry.filter(|entry| !known.contains(entry)) {
+            append(workload, entry).await?;
+        }
+    }
+    let Some(primary) = seen.primary() else {
+        return Ok(());
+    };
+    let epoch = seen.epoch();
+    let Some(last) = known.last() else {
+        return append(workload, observed(seen, &primary, String::new(), epoch)).await;
+    };
+    if last.epoch < epoch && last.to != primary.as_str() {
+        return append(workload, observed(seen, &primary, last.to.clone(), epoch)).await;
+    }
+    Ok(())
+}
+
+fn observed(seen: &Observation, primary: &UnitName, from: String, epoch: u64) -> Entry {
+    let path = if from.is_empty() {
+        "founded"
+    } else {
+        "sentinel"
+    };
+    Entry {
+        at: seen.now,
+        to: primary.to_string(),
+        planned: None,
+        path: path.to_owned(),
+        pause_ms: None,
+        lost_bytes: lost_bytes(seen, primary),
+        epoch,
+        from,
+    }
+}
+
+/// Estimates what the change lost, where this unit was the primary before.
+///
+/// The new primary remembers up to which offset it shares the old history; what this unit had
+/// recorded beyond that was never replicated.
+fn lost_bytes(seen: &Observation, primary: &UnitName) -> Option<u64> {
+    let before = seen
+        .local
+        .identity
+        .as_ref()?
+        .position
+        .as_ref()
+        .filter(|position| position.primary)?;
+    let (history, until) = seen.server(primary)?.earlier.as_ref()?;
+    (*history == before.history).then(|| before.offset.saturating_sub(*until))
+}
+
+/// Adds an entry and drops the oldest beyond the bound; who made a change knows more of it than who saw it.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub async fn append(workload: &Workload, entry: Entry) -> anyhow::Result<()> {
+    let mut entries = read(workload).await;
+    match entries
+        .iter_mut()
+        .find(|known| known.epoch == entry.epoch && known.to == entry.to)
+    {
+        Some(known) if known.planned.is_none() && entry.planned.is_some() => *known = entry,
+        Some(_) => return Ok(()),
+        None => entries.push(entry),
+    }
+    let excess = entries.len().saturating_sub(HISTORY_MAX);
+    entries.drain(..excess);
+    let path = workload.layout().storage().join("failover-history.json");
+    workload
+        .write(&path, &serde_json::to_vec_pretty(&entries)?, 0o600)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! The restart gate: as what a server that does not run may start.
+//!
+//! A server that was the primary and died does not simply come back as primary. First it looks who
+//! is primary now, whether its own data is the best copy, and whether a majority could have elected
+//! somebody else meanwhile. An empty or older data set never overwrites a fuller one.
+
+use super::{
+    Plan,
+    numbers::{blocking, min_replicas_to_write, sentinel_quorum},
+    observation::{Observation, Process},
+    peer_data::{FoundingReason, Identity, TurnKind, UnitState},
+    reason::Reason,
+    step::Step,
+    view::Naming,
+};
+
+/// Plans the start of the local server.
+#[must_use]
+pub fn plan(seen: &Observation) -> Plan {
+    let Some(deployment) = &seen.app.deployment_id else {
+        return Plan::Wait(Reason::NotFounded);
+    };
+    if let Some(foreign) = foreign_data(seen, deployment) {
+        return Plan::Wait(Reason::ForeignData(foreign));
+    }
+    if seen.mine().data.state == UnitState::Member {
+        restart(seen)
+    } else {
+        join(seen)
+    }
+}
+
+/// Returns why the data may not be used, if so.
+fn foreign_data(seen: &Observation, deployment: &str) -> Option<String> {
+    match &seen.local.identity {
+        Some(identity) if identity.deployment_id != deployment => Some(format!(
+            "it belongs to deployment {} of {}, this is {deployment}",
+            identity.deployment_id, identity.unit
+        )),
+        None if seen.local.has_data => Some("a data set without this deployment's mark".to_owned()),
+        Some(_) | None => None,
+    }
+}
+
+/// Plans the first start of a unit, or of one that comes back from outside the set.
+fn join(seen: &Observation) -> Plan {
+    if !seen.holds_turn() {
+        return ask_for_turn(seen);
+    }
+    if let Some(primary) = seen.primary() {
+        let Some(host) = seen.host_of(&primary) else {
+            return Plan::Wait(Reason::NoPrimary);
+        };
+        if let Some(wait) = lease_first(seen) {
+            return wait;
+        }
+        return Plan::act(follow(seen, host), "join as a replica");
+    }
+    if let Some(generation) = decision_for_me(seen) {
+        let steps = vec![Step::ClaimData { generation }, serve(seen)];
+        return Plan::act(steps, "serve, as the leader decided");
+    }
+    match &seen.app.founding {
+        Some(founding) if !founding.done => {
+            Plan::Wait(Reason::FounderNotReady(founding.unit.clone()))
+        }
+        Some(_) => Plan::Wait(Reason::NoPrimary),
+        None => Plan::Wait(Reason::NotFounded),
+    }
+}
+
+/// Plans how a unit without the turn gets it.
+pub(super) fn ask_for_turn(seen: &Observation) -> Plan {
+    let request = &seen.mine().data.turn;
+    if request.wants == Some(TurnKind::Start) {
+        let holder = seen
+            .turn_holder()
+            .filter(|holder| **holder != seen.me)
+            .cloned();
+        return Plan::Wait(Reason::Turn {
+            holder,
+            kind: TurnKind::Start,
+        });
+    }
+    Plan::act(vec![Step::RequestTurn(TurnKind::Start)], "ask for the turn")
+}
+
+/// Plans how the lease is had before the set changes; nothing when it is.
+pub(super) fn lease_first(seen: &Observation) -> Option<Plan> {
+    use super::observation::Lease;
+    match &seen.lease {
+        Lease::Mine => None,
+        Lease::Free => Some(Plan::act(
+            vec![Step::TakeLease],
+            "keep others from changing the set",
+        )),
+        Lease::Other(holder) => Some(Plan::Poll(Reason::LeaseHeld(holder.clone()))),
+        Lease::Unknown => Some(Plan::Poll(Reason::LeaseUnavailable)),
+    }
+}
+
+/// Returns the generation of a founding decision that this unit has still to carry out.
+fn decision_for_me(seen: &Observation) -> Option<u64> {
+    let founding = seen.app.founding.as_ref()?;
+    let carried_out = seen
+        .local
+        .identity
+        .as_ref()
+        .map_or(0, |identity| identity.generation);
+    let mine = founding.unit == seen.me && !founding.done;
+    // A data directory that lost its mark has also lost what it held: an empty start is right only
+    // for a deployment that never had data.
+    let empty_start_allowed =
+        founding.reason != FoundingReason::Restore || seen.local.identity.is_some();
+    // The same decision may be carried out again until the leader has noted it: the start may have
+    // failed after the data was claimed.
+    (mine && carried_out <= founding.generation && empty_start_allowed)
+        .then_some(founding.generation)
+}
+
+/// Plans the return of a member whose server stopped.
+fn restart(seen: &Observation) -> Plan {
+    // Sentinel's own file holds its vote and what it knows: let it speak first.
+    if seen.local.sentinel == Process::Stopped && seen.local.has_sentinel_file {
+        let step = Step::StartSentinel {
+            monitor: seen.local.address.clone(),
+            quorum: 1,
+            fresh: false,
+        };
+        return Plan::act(vec![step], "let Sentinel say who is primary");
+    }
+    if let Some(primary) = seen.primary().filter(|primary| *primary != seen.me) {
+        let Some(host) = seen.host_of(&primary) else {
+            return Plan::Wait(Reason::NoPrimary);
+        };
+        return Plan::act(follow(seen, host), "come back as a replica");
+    }
+    if let Some(generation) = decision_for_me(seen) {
+        let steps = vec![Step::ClaimData { generation }, serve(seen)];
+        return Plan::act(steps, "serve, as the leader decided");
+    }
+    let members = seen.members().len();
+    match seen.naming() {
+        Naming::Agreed { host, .. } if host == seen.local.address => named_myself(seen, members),
+        // The one that is named does not serve. Following it is harmless: a server that could not
+        // yet sync is not promotable, and whoever is promoted next is followed then.
+        Naming::Agreed { host, .. } => Plan::act(follow(seen, &host), "wait as a replica"),
+        Naming::TooFew { answering, needed } => {
+            let alone = members == 1 && seen.local.identity.is_some();
+            let still_mine = seen.votes_for(&seen.local.address) >= blocking(members);
+            if still_mine || (alone && !seen.local.has_sentinel_file) {
+                return named_myself(seen, members);
+            }
+            Plan::Poll(Reason::TooFewSentinels { answering, needed })
+        }
+        Naming::Split => Plan::Poll(Reason::NoPrimary),
+        Naming::Bare => Plan::Wait(Reason::NoPrimary),
+    }
+}
+
+/// Plans the return of the server that the Sentinels still name as primary.
+fn named_myself(seen: &Observation, members: usize) -> Plan {
+    if seen.failing_over() {
+        return Plan::Poll(Reason::FailingOver);
+    }
+    let naming = seen.votes_for(&seen.local.address);
+    let needed = blocking(members);
+    if naming < needed && members > 1 {
+        return Plan::Poll(Reason::TooFewSentinels {
+            answering: naming,
+            needed,
+        });
+    }
+    let candidate = seen.best_replica();
+    let best_copy =
+        seen.local.has_data && seen.local.complete_data && seen.local.identity.is_some();
+    match candidate {
+        // Loading would take longer than promoting, or a replica holds more.
+        Some(to) if !best_copy || seen.local.slow_to_load => Plan::act(
+            vec![Step::Promote { to }],
+            "a replica serves sooner or holds more",
+        ),
+        Some(_) | None if best_copy => Plan::act(vec![serve(seen)], "this is the best copy"),
+        Some(_) | None => {
+            // Not the best copy, and no replica answers. Alone, nothing better exists.
+            let others_exist = members > 1;
+            if others_exist {
+                let missing = seen
+                    .other_members()
+                    .into_iter()
+                    .next()
+                    .unwrap_or_else(|| seen.me.clone());
+                return Plan::Poll(Reason::BestCopyMissing(missing));
+            }
+            if seen.local.identity.is_some() {
+                return Plan::act(vec![serve(seen)], "this is the only copy");
+            }
+            Plan::Wait(Reason::BestCopyMissing(seen.me.clone()))
+        }
+    }
+}
+
+fn serve(seen: &Observation) -> Step {
+    let members = seen.members().len().max(1);
+    Step::StartServer {
+        follow: None,
+        min_replicas: min_replicas_to_write(members),
+        from_snapshot: false,
+    }
+}
+
+/// Returns the steps that start the local server as a replica of `host`.
+pub(super) fn follow(seen: &Observation, host: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let identity: Option<&Identity> = seen.local.identity.as_ref();
+    let position = identity.and_then(|identity| identity.position.as_ref());
+    let generation = seen
+        .app
+        .founding
+        .as_ref()
+        .map_or(1, |founding| founding.generation);
+    if identity.is_none_or(|identity| identity.generation < generation || identity.unit != seen.me)
+    {
+        steps.push(Step::ClaimData { generation });
+    }
+    if seen.local.has_data && position.is_some_and(|position| position.primary && !position.clean) {
+        steps.push(Step::KeepAside);
+    }
+    steps.push(Step::StartServer {
+        follow: Some(host.to_owned()),
+        min_replicas: min_replicas_to_write(seen.members().len().max(1)),
+        from_snapshot: position.is_some_and(|position| position.clean),
+    });
+    steps
+}
+
+/// Returns the quorum that fits the members as they are.
+pub(super) fn quorum_now(seen: &Observation) -> usize {
+    sentinel_quorum(seen.members().len().max(1))
+}

@@ -1,0 +1,152 @@
+//! What the leader alone decides: it names the deployment and the founder, and grants the turn.
+//!
+//! These decisions are writes to the application's databag. They take effect for everybody, the
+//! leader included, only when the hook has succeeded, so nobody acts on one that was never committed.
+
+use std::collections::BTreeMap;
+
+use super::{
+    names::UnitName,
+    observation::{Observation, Storage},
+    peer_data::{Founding, FoundingReason, UnitState},
+    step::Step,
+    turn::{self, Claim},
+    view::{Naming, compare},
+};
+
+/// Decides what to write into the application's databag at the end of this pass.
+#[must_use]
+pub fn duties(seen: &Observation) -> Vec<Step> {
+    if !seen.leader {
+        return Vec::new();
+    }
+    let mut steps = Vec::new();
+    if seen.app_wanted.deployment_id.is_none() {
+        steps.push(Step::NameDeployment);
+    }
+    if seen.app_wanted.users_secret.is_none() {
+        steps.push(Step::CreateUsers);
+    }
+    let founding = founding(seen);
+    if founding != seen.app_wanted.founding
+        && let Some(founding) = &founding
+    {
+        steps.push(Step::NameFounder(founding.clone()));
+    }
+    let wanted = turn::next_grant(
+        seen.app_wanted.turn.as_ref(),
+        &claims(seen, founding.as_ref()),
+    );
+    if wanted != seen.app_wanted.turn {
+        steps.push(Step::GrantTurn(wanted));
+    }
+    steps
+}
+
+/// Collects who may be granted the turn; until somebody has founded, only the founder.
+fn claims(seen: &Observation, founding: Option<&Founding>) -> BTreeMap<UnitName, Claim> {
+    let founder = founding
+        .filter(|founding| !founding.done)
+        .map(|founding| &founding.unit);
+    seen.units
+        .iter()
+        .map(|(name, unit)| {
+            let mut request = unit.data.turn.clone();
+            if founder.is_some_and(|founder| founder != name) {
+                request.wants = None;
+            }
+            (
+                name.clone(),
+                Claim {
+                    request,
+                    dying: unit.dying,
+                },
+            )
+        })
+        .collect()
+}
+
+/// Decides who may serve without having been elected.
+fn founding(seen: &Observation) -> Option<Founding> {
+    let Some(current) = &seen.app_wanted.founding else {
+        return Some(Founding {
+            unit: seen.me.clone(),
+            generation: 1,
+            reason: FoundingReason::Found,
+            done: false,
+        });
+    };
+    if !current.done {
+        let carried_out = match current.reason {
+            FoundingReason::Found => seen
+                .units
+                .values()
+                .any(|unit| unit.data.state == UnitState::Member),
+            FoundingReason::Restore | FoundingReason::Override => {
+                seen.serving().contains(&current.unit)
+            }
+        };
+        if carried_out {
+            return Some(Founding {
+                done: true,
+                ..current.clone()
+            });
+        }
+        let lost = seen.units.get(&current.unit).is_none_or(|unit| unit.dying);
+        if !lost {
+            return Some(current.clone());
+        }
+        if current.reason == FoundingReason::Found {
+            return Some(Founding {
+                unit: seen.me.clone(),
+                generation: current.generation + 1,
+                ..current.clone()
+            });
+        }
+    }
+    restore(seen, current).or_else(|| Some(current.clone()))
+}
+
+/// Decides whose copy everybody starts from again, when no process knows a primary any more.
+///
+/// Only when every unit has said what it holds: a unit that has not might hold more.
+fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
+    if !seen.serving().is_empty() || seen.storage != Storage::Ready {
+        return None;
+    }
+    let members = seen.members();
+    let nobody_knows = members.is_empty() || seen.naming() == Naming::Bare;
+    if !nobody_knows {
+        return None;
+    }
+    let candidates: Vec<(&UnitName, _)> = seen
+        .units
+        .iter()
+        .filter(|(_, unit)| !unit.dying)
+        .map(|(name, unit)| (name, &unit.data))
+        .collect();
+    if candidates.iter().any(|(_, data)| data.address.is_none()) {
+        return None;
+    }
+    // Members that are back say so through their Sentinel; without it they have not looked yet.
+    if members.iter().any(|unit| seen.sentinel(unit).is_none()) {
+        return None;
+    }
+    let (unit, data) = candidates.into_iter().max_by(|one, other| {
+        compare(one.1.position.as_ref(), other.1.position.as_ref()).then_with(|| other.0.cmp(one.0))
+    })?;
+    let reason = if data.position.is_some() {
+        FoundingReason::Restore
+    } else {
+        FoundingReason::Found
+    };
+    if reason == FoundingReason::Found && !members.is_empty() {
+        return None;
+    }
+    Some(Founding {
+        unit: unit.clone(),
+        generation: current.generation + 1,
+        reason,
+        done: false,
+    })
+}

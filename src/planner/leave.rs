@@ -1,0 +1,269 @@
+//! How a unit that loses its storage leaves the set: hand over, save and stop, be forgotten.
+//!
+//! The handler may be cut off after any step and run again, so every question is asked anew: what
+//! is done is seen to be done. A dead peer is skipped, not waited for.
+
+use super::{
+    Plan,
+    names::UnitName,
+    numbers::{min_replicas_to_write, sentinel_quorum},
+    observation::{Lease, Observation, Process, Role},
+    peer_data::UnitState,
+    reason::Reason,
+    step::Step,
+};
+
+/// Plans the next steps of leaving.
+#[must_use]
+pub fn plan(seen: &Observation) -> Plan {
+    let data = &seen.mine().data;
+    if matches!(data.state, UnitState::Left | UnitState::Detached) && stopped(seen) {
+        return Plan::Settled;
+    }
+    let remaining = seen.other_members();
+    let staying: Vec<UnitName> = remaining
+        .iter()
+        .filter(|unit| seen.units.get(unit).is_some_and(|known| !known.dying))
+        .cloned()
+        .collect();
+    // Nobody stays: the whole application goes, or everything is scaled away. The data is saved
+    // for whoever attaches the storage again; there is nobody to tell.
+    if staying.is_empty() || data.state != UnitState::Member {
+        return stop_only(seen);
+    }
+    if let Some(wait) = lease(seen) {
+        return wait;
+    }
+    if seen.local.server == Process::Running {
+        return part(seen, &remaining, &staying);
+    }
+    if seen.local.sentinel == Process::Running {
+        return Plan::act(vec![Step::StopSentinel], "the server is stopped");
+    }
+    if let Some(plan) = forget(seen, &remaining) {
+        return plan;
+    }
+    finish(seen, true)
+}
+
+fn stopped(seen: &Observation) -> bool {
+    seen.local.server == Process::Stopped && seen.local.sentinel == Process::Stopped
+}
+
+/// Plans an orderly stop without telling anybody.
+fn stop_only(seen: &Observation) -> Plan {
+    let mut steps = Vec::new();
+    if seen.local.sentinel == Process::Running {
+        steps.push(Step::StopSentinel);
+    }
+    if seen.local.server == Process::Running {
+        steps.push(Step::StopServer);
+    }
+    if steps.is_empty() {
+        finish(seen, false)
+    } else {
+        Plan::act(steps, "nobody stays behind")
+    }
+}
+
+/// Plans the last writes into the databag.
+fn finish(seen: &Observation, lease: bool) -> Plan {
+    let state = if seen.mine().dying {
+        UnitState::Left
+    } else {
+        UnitState::Detached
+    };
+    let mut steps = vec![Step::SetState(state)];
+    if seen.mine().data.turn.wants.is_some() {
+        steps.push(Step::ReleaseTurn);
+    }
+    if lease && seen.lease == Lease::Mine {
+        steps.push(Step::ReleaseLease);
+    }
+    Plan::act(steps, "this unit has left")
+}
+
+/// Returns what has to be waited for until this unit may leave.
+fn lease(seen: &Observation) -> Option<Plan> {
+    let dying_before_me = || {
+        seen.other_members().into_iter().find(|unit| {
+            *unit < seen.me
+                && seen.units.get(unit).is_some_and(|known| known.dying)
+                && seen.sentinel(unit).is_some()
+        })
+    };
+    match &seen.lease {
+        Lease::Mine => None,
+        Lease::Free => Some(Plan::act(vec![Step::TakeLease], "leaving changes the set")),
+        Lease::Other(holder) => Some(Plan::Poll(Reason::LeaseHeld(holder.clone()))),
+        // No primary can be asked. The set must still be able to shrink, so evidence decides:
+        // those who leave do it in order of their names, and nobody does while a unit joins.
+        Lease::Unknown => {
+            if seen.failing_over() {
+                return Some(Plan::Poll(Reason::FailingOver));
+            }
+            if let Some(joining) = seen.turn_holder().filter(|holder| {
+                **holder != seen.me
+                    && seen
+                        .units
+                        .get(holder)
+                        .is_some_and(|unit| unit.data.state == UnitState::New)
+                    && seen.server(holder).is_some()
+            }) {
+                return Some(Plan::Poll(Reason::LeaseHeld(joining.to_string())));
+            }
+            dying_before_me().map(|first| Plan::Poll(Reason::LeaseHeld(first.to_string())))
+        }
+    }
+}
+
+/// Plans the part in which this unit still serves.
+fn part(seen: &Observation, remaining: &[UnitName], staying: &[UnitName]) -> Plan {
+    let Some(server) = seen.server(&seen.me) else {
+        // It runs but does not answer. A replica may be stopped; a primary might hold the only copy.
+        let another = seen.primary().is_some_and(|primary| primary != seen.me);
+        if another {
+            return Plan::act(
+                vec![Step::StopSentinel, Step::StopServer],
+                "another unit is primary",
+            );
+        }
+        return Plan::Refuse(Reason::LastCopy(
+            "the server does not answer, and no other unit is primary; see its log".to_owned(),
+        ));
+    };
+    if let Some(progress) = server.loading {
+        return Plan::Poll(Reason::Loading(progress));
+    }
+    match &server.role {
+        Role::Primary if seen.primary().is_none_or(|primary| primary == seen.me) => {
+            match seen.takeover_target(&seen.me) {
+                Ok(to) => {
+                    let step = Step::HandOver {
+                        from: seen.me.clone(),
+                        to,
+                        leaving: true,
+                    };
+                    Plan::act(vec![step], "the primary leaves")
+                }
+                Err(why) => Plan::Poll(Reason::LastCopy(format!(
+                    "no unit that stays holds all data: {why}; bring one in sync, or remove this unit with --force and lose what only it holds"
+                ))),
+            }
+        }
+        Role::Primary => {
+            let Some(host) = seen
+                .primary()
+                .and_then(|primary| seen.host_of(&primary).map(str::to_owned))
+            else {
+                return Plan::Poll(Reason::NoPrimary);
+            };
+            let steps = vec![Step::KeepAside, Step::Follow { primary: host }];
+            Plan::act(steps, "another unit is primary")
+        }
+        Role::Replica { .. } => {
+            let somebody_holds_the_data = staying.iter().any(|unit| {
+                seen.server(unit).is_some_and(|other| {
+                    other.loading.is_none()
+                        && match &other.role {
+                            Role::Primary => true,
+                            Role::Replica { syncing, .. } => {
+                                syncing.is_none() && other.priority > 0
+                            }
+                        }
+                })
+            });
+            let primary_serves = seen.primary().is_some_and(|primary| primary != seen.me);
+            if !somebody_holds_the_data && !primary_serves {
+                return Plan::Poll(Reason::LastCopy(
+                    "no unit that stays answers, so this one may hold the last copy; bring another back, or remove this unit with --force".to_owned(),
+                ));
+            }
+            // The fence falls first: with this replica gone the primary could miss it.
+            let fence = min_replicas_to_write(remaining.len());
+            let lower: Vec<UnitName> = remaining
+                .iter()
+                .filter(|unit| {
+                    seen.server(unit)
+                        .and_then(|server| server.min_replicas)
+                        .is_some_and(|value| value > u64::try_from(fence).unwrap_or(u64::MAX))
+                })
+                .cloned()
+                .collect();
+            let mut steps = Vec::new();
+            if !lower.is_empty() {
+                steps.push(Step::SetMinReplicas {
+                    on: lower,
+                    value: fence,
+                });
+            }
+            steps.extend([Step::StopSentinel, Step::StopServer]);
+            Plan::act(steps, "a replica leaves")
+        }
+    }
+}
+
+/// Plans how the Sentinels that remain forget this unit; nothing when they have.
+fn forget(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
+    let me = seen.local.address.as_str();
+    let answering: Vec<UnitName> = remaining
+        .iter()
+        .filter(|unit| seen.monitor(unit).is_some())
+        .cloned()
+        .collect();
+    let still_known = answering
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .any(|monitor| {
+            monitor
+                .others
+                .iter()
+                .chain(&monitor.replicas)
+                .any(|known| known.host == me)
+        });
+    if still_known {
+        let busy = answering
+            .iter()
+            .filter_map(|unit| seen.monitor(unit))
+            .any(|monitor| monitor.down || monitor.agreed_down || monitor.failing_over);
+        if busy {
+            return Some(Plan::Poll(Reason::FailingOver));
+        }
+        let steps = vec![
+            Step::TakeLease,
+            Step::Forget {
+                remaining: remaining.to_vec(),
+            },
+        ];
+        return Some(Plan::act(steps, "the Sentinels still know this unit"));
+    }
+    let quorum = sentinel_quorum(remaining.len());
+    let wrong: Vec<UnitName> = answering
+        .into_iter()
+        .filter(|unit| {
+            seen.monitor(unit)
+                .is_some_and(|monitor| monitor.quorum != quorum)
+        })
+        .collect();
+    let fence = min_replicas_to_write(remaining.len());
+    let unfenced: Vec<UnitName> = remaining
+        .iter()
+        .filter(|unit| {
+            seen.server(unit)
+                .and_then(|server| server.min_replicas)
+                .is_some_and(|value| value != u64::try_from(fence).unwrap_or(u64::MAX))
+        })
+        .cloned()
+        .collect();
+    let mut steps = Vec::new();
+    if !wrong.is_empty() {
+        steps.push(Step::SetQuorum { on: wrong, quorum });
+    }
+    if !unfenced.is_empty() {
+        steps.push(Step::SetMinReplicas {
+            on: unfenced,
+            value: fence,
+        });
+    }
+    (!steps.is_empty()).then(|| Plan::act(steps, "the set is smaller now"))
+}

@@ -1,0 +1,295 @@
+//! The common pass: what brings this unit to what the application needs.
+
+use super::{
+    Plan, gate,
+    names::UnitName,
+    numbers::{min_replicas_to_write, sentinel_quorum},
+    observation::{Lease, Observation, Process, Role, Server, Storage, Users},
+    peer_data::{TurnKind, UnitState},
+    reason::Reason,
+    repair,
+    step::Step,
+    upkeep,
+    view::Naming,
+};
+
+/// Plans the next steps of this unit.
+#[must_use]
+pub fn plan(seen: &Observation) -> Plan {
+    if let Some(reason) = obstacle(seen) {
+        return Plan::Wait(reason);
+    }
+    let running = seen.local.server == Process::Running;
+    let member = seen.mine().data.state == UnitState::Member;
+    // The watcher wakes the charm when what it waits for comes, so it runs as soon as there is something to watch.
+    if seen.local.watch == Process::Stopped && (running || member) {
+        return Plan::act(vec![Step::StartWatch], "the watcher does not run");
+    }
+    if !running {
+        return gate::plan(seen);
+    }
+    let Some(server) = seen.server(&seen.me) else {
+        let why = match seen.servers.get(&seen.me) {
+            Some(super::observation::Seen::Unknown(why)) => why.clone(),
+            _ => "it was not asked".to_owned(),
+        };
+        return Plan::Poll(Reason::ServerSilent(why));
+    };
+    if let Some(progress) = server.loading {
+        return Plan::Poll(Reason::Loading(progress));
+    }
+    if member {
+        self::member(seen, server)
+    } else {
+        join(seen, server)
+    }
+}
+
+/// Returns what must be there before anything can be done.
+fn obstacle(seen: &Observation) -> Option<Reason> {
+    match (seen.mine().data.state, &seen.storage) {
+        (UnitState::Left, _) => return Some(Reason::Leaving),
+        (UnitState::Detached, Storage::Missing) => return Some(Reason::Detached),
+        (_, Storage::Missing) => return Some(Reason::NoStorage),
+        (_, Storage::Problem(problem)) => return Some(Reason::StorageProblem(problem.clone())),
+        (_, Storage::Ready) => {}
+    }
+    if seen.mine().dying {
+        return Some(Reason::Leaving);
+    }
+    if seen.local.server_version.is_none() {
+        return Some(Reason::NoServerBinary);
+    }
+    match &seen.users {
+        Users::Ready => None,
+        Users::Missing => Some(Reason::NotFounded),
+        Users::Unreadable(why) => Some(Reason::UsersUnreadable(why.clone())),
+    }
+}
+
+/// Plans how a unit whose server runs joins the set.
+fn join(seen: &Observation, server: &Server) -> Plan {
+    if !seen.holds_turn() {
+        return gate::ask_for_turn(seen);
+    }
+    let Role::Replica {
+        of,
+        link_up,
+        syncing,
+    } = &server.role
+    else {
+        return found(seen);
+    };
+    if let Some(wait) = gate::lease_first(seen) {
+        return wait;
+    }
+    let Some(primary) = seen.primary() else {
+        return Plan::Poll(Reason::NoPrimary);
+    };
+    let Some(host) = seen.host_of(&primary) else {
+        return Plan::Poll(Reason::NoPrimary);
+    };
+    if of != host {
+        return Plan::act(
+            vec![Step::Follow {
+                primary: host.to_owned(),
+            }],
+            "the primary changed",
+        );
+    }
+    if !link_up || syncing.is_some() {
+        return Plan::Poll(Reason::Syncing {
+            from: primary.to_string(),
+            progress: *syncing,
+        });
+    }
+    let members = seen.members();
+    let mut steps = Vec::new();
+    if server.priority == 0 {
+        steps.push(Step::SetPromotable(true));
+    }
+    if seen.local.sentinel == Process::Stopped {
+        steps.push(Step::StartSentinel {
+            monitor: host.to_owned(),
+            quorum: sentinel_quorum(members.len()),
+            fresh: true,
+        });
+        steps.push(Step::Announce);
+    }
+    if !steps.is_empty() {
+        return Plan::act(steps, "first sync is complete");
+    }
+    if let Some(wait) = discovered(seen, &members) {
+        return wait;
+    }
+    let everybody: Vec<UnitName> = members.iter().chain([&seen.me]).cloned().collect();
+    let mut steps = raise(seen, &everybody);
+    steps.extend([
+        Step::SetState(UnitState::Member),
+        Step::RecordPosition,
+        Step::ReleaseTurn,
+        Step::ReleaseLease,
+    ]);
+    Plan::act(steps, "every active Sentinel knows this unit")
+}
+
+/// Returns the steps that set the quorum and the fence for `everybody`.
+fn raise(seen: &Observation, everybody: &[UnitName]) -> Vec<Step> {
+    let sentinels: Vec<UnitName> = everybody
+        .iter()
+        .filter(|unit| seen.sentinel(unit).is_some())
+        .cloned()
+        .collect();
+    let servers: Vec<UnitName> = everybody
+        .iter()
+        .filter(|unit| seen.server(unit).is_some())
+        .cloned()
+        .collect();
+    vec![
+        Step::SetQuorum {
+            on: sentinels,
+            quorum: sentinel_quorum(everybody.len()),
+        },
+        Step::SetMinReplicas {
+            on: servers,
+            value: min_replicas_to_write(everybody.len()),
+        },
+    ]
+}
+
+/// Returns what is missing until every active Sentinel knows the local one and the other way round.
+fn discovered(seen: &Observation, members: &[UnitName]) -> Option<Plan> {
+    let me = seen.local.address.as_str();
+    let active: Vec<&UnitName> = members
+        .iter()
+        .filter(|unit| seen.monitor(unit).is_some())
+        .collect();
+    let mine = seen.monitor(&seen.me);
+    let primary = seen.primary();
+    let mut done = 0;
+    let mut unheard = false;
+    for unit in &active {
+        let Some(monitor) = seen.monitor(unit) else {
+            continue;
+        };
+        let hears_me = monitor.others.iter().any(|other| other.host == me);
+        let sees_replica = monitor.replicas.iter().any(|replica| replica.host == me);
+        let heard = mine.is_some_and(|mine| {
+            seen.host_of(unit).is_some_and(|host| {
+                mine.others.iter().any(|other| other.host == host)
+                    && (primary.as_ref() == Some(unit)
+                        || mine.replicas.iter().any(|replica| replica.host == host))
+            })
+        });
+        unheard |= !hears_me;
+        if hears_me && sees_replica && heard {
+            done += 1;
+        }
+    }
+    if done == active.len() && mine.is_some() {
+        return None;
+    }
+    if unheard && mine.is_some() {
+        let reason = Reason::Discovery {
+            done,
+            of: active.len(),
+        };
+        return Some(Plan::ActAndPoll {
+            steps: vec![Step::Announce],
+            reason,
+        });
+    }
+    Some(Plan::Poll(Reason::Discovery {
+        done,
+        of: active.len(),
+    }))
+}
+
+/// Plans the rest of a founding: the first primary runs, its Sentinel follows.
+fn found(seen: &Observation) -> Plan {
+    let decided = seen
+        .app
+        .founding
+        .as_ref()
+        .is_some_and(|founding| founding.unit == seen.me);
+    if !decided {
+        return Plan::Wait(Reason::NoPrimary);
+    }
+    let mut steps = Vec::new();
+    if seen.local.sentinel == Process::Stopped {
+        steps.push(Step::StartSentinel {
+            monitor: seen.local.address.clone(),
+            quorum: sentinel_quorum(1),
+            fresh: true,
+        });
+    }
+    steps.extend([
+        Step::SetPromotable(true),
+        Step::SetState(UnitState::Member),
+        Step::RecordPosition,
+        Step::ReleaseTurn,
+    ]);
+    Plan::act(steps, "the first primary runs")
+}
+
+/// Plans for a member whose server runs, most urgent first.
+fn member(seen: &Observation, server: &Server) -> Plan {
+    if seen.local.sentinel == Process::Stopped {
+        let primary = seen.primary().unwrap_or_else(|| seen.me.clone());
+        let monitor = seen
+            .host_of(&primary)
+            .unwrap_or(&seen.local.address)
+            .to_owned();
+        let fresh = !seen.local.has_sentinel_file;
+        if fresh && seen.primary().is_none() {
+            return Plan::Poll(Reason::NoPrimary);
+        }
+        let mut steps = vec![Step::StartSentinel {
+            monitor,
+            quorum: gate::quorum_now(seen),
+            fresh,
+        }];
+        if fresh {
+            steps.push(Step::Announce);
+        }
+        return Plan::act(steps, "Sentinel does not run");
+    }
+    if let Some(plan) = repair::plan(seen, server) {
+        return plan;
+    }
+    if let Role::Replica {
+        of,
+        link_up,
+        syncing,
+    } = &server.role
+        && (!link_up || syncing.is_some())
+    {
+        if syncing.is_some() && server.priority != 0 {
+            return Plan::act(
+                vec![Step::SetPromotable(false)],
+                "a full synchronisation is under way",
+            );
+        }
+        let from = seen.show_host(of);
+        return Plan::Poll(Reason::Syncing {
+            from,
+            progress: *syncing,
+        });
+    }
+    if let Naming::TooFew { answering, needed } = seen.naming() {
+        return Plan::Poll(Reason::TooFewSentinels { answering, needed });
+    }
+    upkeep::plan(seen, server)
+}
+
+/// Plans what is left over when there is nothing else to do: a turn or lease that is not needed.
+pub(super) fn hand_back(seen: &Observation) -> Option<Plan> {
+    let mut steps = Vec::new();
+    if seen.mine().data.turn.wants == Some(TurnKind::Start) {
+        steps.push(Step::ReleaseTurn);
+    }
+    if seen.lease == Lease::Mine {
+        steps.push(Step::ReleaseLease);
+    }
+    (!steps.is_empty()).then(|| Plan::act(steps, "nothing is left to do with it"))
+}

@@ -1,0 +1,129 @@
+//! Repairs of who follows whom: only on the word of a majority of Sentinels and of the servers themselves.
+
+use super::{
+    Plan,
+    observation::{Observation, Role, Server},
+    reason::Reason,
+    step::Step,
+    view::Naming,
+};
+
+/// How long a primary may be gone without Sentinel promoting anybody before the leader does, in milliseconds.
+///
+/// Sentinel needs the detection time and a few seconds. What is left after that is the case in
+/// which it cannot: after an outage of all units no replica is promotable, since none has synced
+/// since it started. Waiting gives the missing unit, which may hold more, time to come back.
+pub const OUTAGE_PATIENCE_MS: u64 = 60_000;
+
+/// Plans the repair of the roles, if they need one.
+#[must_use]
+pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
+    if seen.failing_over() {
+        return Some(Plan::Poll(Reason::FailingOver));
+    }
+    match seen.naming() {
+        Naming::Agreed { host, .. } => agreed(seen, server, &host),
+        Naming::Bare => bare(seen),
+        Naming::Split => Some(Plan::Poll(Reason::NoPrimary)),
+        Naming::TooFew { .. } => None,
+    }
+}
+
+fn agreed(seen: &Observation, server: &Server, host: &str) -> Option<Plan> {
+    let named = seen.unit_at(host)?.clone();
+    let named_server = seen.server(&named);
+    let mine = seen.monitor(&seen.me);
+    if mine.is_none() && seen.sentinel(&seen.me).is_some() {
+        let step = Step::Monitor {
+            primary: host.to_owned(),
+            quorum: super::gate::quorum_now(seen),
+        };
+        return Some(Plan::act(
+            vec![step, Step::Announce],
+            "Sentinel lost its state",
+        ));
+    }
+    match named_server.map(|server| (&server.role, server.loading)) {
+        Some((Role::Primary, None)) if named == seen.me => None,
+        Some((Role::Primary, None)) => follow_named(server, host),
+        // It loads its data: the Sentinels wait, and so does everybody.
+        Some((_, Some(progress))) => Some(Plan::Poll(Reason::Loading(progress))),
+        Some((Role::Replica { of, .. }, None)) => Some(not_serving(seen, &named, of)),
+        None => Some(gone(seen, host)),
+    }
+}
+
+/// The named primary serves: this server follows it.
+fn follow_named(server: &Server, host: &str) -> Option<Plan> {
+    let follow = Step::Follow {
+        primary: host.to_owned(),
+    };
+    match &server.role {
+        // Displaced: what it accepted since then exists nowhere else, so it is kept.
+        Role::Primary => Some(Plan::act(
+            vec![Step::KeepAside, follow],
+            "another unit is primary",
+        )),
+        Role::Replica { of, .. } if of != host => {
+            Some(Plan::act(vec![follow], "it followed another"))
+        }
+        Role::Replica { .. } => None,
+    }
+}
+
+/// The named primary is a replica: a hand-over stopped half-way, or a promotion never happened.
+fn not_serving(seen: &Observation, named: &super::names::UnitName, of: &str) -> Plan {
+    let in_fact = seen
+        .unit_at(of)
+        .filter(|unit| seen.serving().contains(unit))
+        .cloned();
+    match in_fact {
+        Some(to) if to == seen.me || seen.leader => Plan::act(
+            vec![Step::CompleteHandOver { to }],
+            "the Sentinels were not told",
+        ),
+        Some(_) => Plan::Poll(Reason::FailingOver),
+        None if seen.serving().is_empty() && (*named == seen.me || seen.leader) => {
+            Plan::act(vec![Step::Promote { to: named.clone() }], "nobody serves")
+        }
+        None => Plan::Poll(Reason::NoPrimary),
+    }
+}
+
+/// The named primary does not answer: that is Sentinel's business, unless it cannot.
+fn gone(seen: &Observation, host: &str) -> Plan {
+    if !seen.leader || !seen.serving().is_empty() {
+        return Plan::Poll(Reason::NoPrimary);
+    }
+    let members = seen.members();
+    let long_gone = members
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .filter(|monitor| monitor.agreed_down && monitor.down_for_ms >= OUTAGE_PATIENCE_MS)
+        .count()
+        >= 1;
+    let missing = seen.unit_at(host).cloned();
+    match (long_gone, seen.best_replica()) {
+        (true, Some(to)) => Plan::act(vec![Step::Promote { to }], "the primary stays away"),
+        (_, _) => Plan::Poll(missing.map_or(Reason::NoPrimary, Reason::BestCopyMissing)),
+    }
+}
+
+/// A majority of Sentinels lost its state, but a server serves: they monitor it again.
+fn bare(seen: &Observation) -> Option<Plan> {
+    let Some(primary) = seen.primary() else {
+        return Some(Plan::Wait(Reason::NoPrimary));
+    };
+    let host = seen.host_of(&primary)?.to_owned();
+    if seen.monitor(&seen.me).is_some() {
+        return None;
+    }
+    let step = Step::Monitor {
+        primary: host,
+        quorum: super::gate::quorum_now(seen),
+    };
+    Some(Plan::act(
+        vec![step, Step::Announce],
+        "Sentinel lost its state",
+    ))
+}

@@ -1,0 +1,365 @@
+//! Decisions as tables: one line a case, the expected answer in plain text.
+
+use super::{Plan, Step, fixture::seen, invariants, leader, observation::Lease, plan};
+
+/// Writes a plan as a table shows it.
+fn show(plan: &Plan) -> String {
+    let steps: Vec<String> = plan.steps().iter().map(ToString::to_string).collect();
+    let steps = steps.join("; ");
+    match plan {
+        Plan::Act { .. } => format!("act: {steps}"),
+        Plan::ActAndPoll { reason, .. } => format!("act: {steps}; poll: {reason}"),
+        Plan::ActAndWait { reason, .. } => format!("act: {steps}; wait: {reason}"),
+        Plan::Poll(reason) => format!("poll: {reason}"),
+        Plan::Wait(reason) => format!("wait: {reason}"),
+        Plan::Refuse(reason) => format!("refuse: {reason}"),
+        Plan::Settled => "settled".to_owned(),
+    }
+}
+
+fn check(cases: &[(&str, &str)]) {
+    for (case, expected) in cases {
+        let observation = seen(case);
+        let plan = plan(&observation);
+        assert_eq!(show(&plan), *expected, "{case}");
+        assert_eq!(invariants::permit(&observation, &plan), Ok(()), "{case}");
+    }
+}
+
+#[test]
+fn a_new_set_has_one_founder_and_everybody_else_waits() {
+    check(&[
+        ("me=0 founding=0 0:N", "act: ask for the turn to start"),
+        (
+            "me=0 founding=0 0:N asks",
+            "wait: waiting for the leader to grant the turn",
+        ),
+        (
+            "me=0 founding=0 turn=0 0:N 1:N",
+            "act: claim the data for decision 1; start the server as primary",
+        ),
+        (
+            "me=1 founding=0 turn=1 0:N 1:N",
+            "wait: waiting for valkey/0 to start the first primary",
+        ),
+        (
+            "me=1 founding=0 turn=0 0:N 1:N asks",
+            "wait: waiting for the turn: valkey/0 is starting",
+        ),
+    ]);
+}
+
+#[test]
+fn a_unit_joins_under_turn_and_lease_and_counts_only_when_everybody_knows_it() {
+    check(&[
+        (
+            "me=1 turn=1 0:P 1:N",
+            "act: take the lease on membership changes",
+        ),
+        (
+            "me=1 turn=1 0:P 1:N lease=valkey/2",
+            "poll: waiting for valkey/2, which changes the membership",
+        ),
+        (
+            "me=1 turn=1 0:P 1:N lease=mine",
+            "act: claim the data for decision 1; start the server as replica of 10.0.0.0",
+        ),
+        (
+            "me=1 turn=1 0:P 1:S lease=mine",
+            "poll: syncing from valkey/0: 1 B of 2 B",
+        ),
+        (
+            "me=1 turn=1 0:P 1:Jz lease=mine",
+            "act: start Sentinel for primary 10.0.0.0; announce Sentinel to the others",
+        ),
+        (
+            "me=1 turn=1 0:P 1:Jo lease=mine",
+            "poll: syncing from valkey/0",
+        ),
+        (
+            "me=1 turn=1 0:P 1:J lease=mine",
+            "act: set quorum 2 on valkey/0, valkey/1; set min-replicas-to-write 0 on valkey/0, valkey/1; \
+             set the state to Member; record the position of the data; give the turn back; give the lease back",
+        ),
+        ("me=1 0:P 1:J", "act: ask for the turn to start"),
+    ]);
+}
+
+#[test]
+fn a_dead_member_does_not_keep_others_from_joining() {
+    check(&[(
+        "me=3 turn=3 0:P 1:R 2:X 3:J lease=mine",
+        "act: set quorum 3 on valkey/0, valkey/1, valkey/3; set min-replicas-to-write 1 on valkey/0, valkey/1, valkey/3; \
+         set the state to Member; record the position of the data; give the turn back; give the lease back",
+    )]);
+}
+
+#[test]
+fn a_stopped_member_comes_back_only_as_what_it_may_be() {
+    check(&[
+        (
+            "me=1 0:P 1:Rsz 2:R",
+            "act: start Sentinel for primary 10.0.0.1",
+        ),
+        (
+            "me=1 0:P 1:Rs 2:R",
+            "act: start the server as replica of 10.0.0.0",
+        ),
+        // Killed and quickly back: nobody was elected meanwhile, and its log holds every write.
+        ("me=0 0:Ps 1:R 2:R", "act: start the server as primary"),
+        ("me=0 0:Ps 1:R 2:R slow", "act: promote valkey/1"),
+        // Its disk is gone: a replica holds more.
+        ("me=0 0:Pse 1:R 2:R", "act: promote valkey/1"),
+        // Another was elected: what it had is kept before it is overwritten.
+        (
+            "me=2 names=0 0:P 1:R 2:Rs",
+            "act: start the server as replica of 10.0.0.0",
+        ),
+        // Not enough Sentinels to know.
+        (
+            "me=0 0:Ps 1:X 2:X",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+        ("me=0 0:Ps 1:X", "act: start the server as primary"),
+        ("me=0 0:Ps", "act: start the server as primary"),
+        ("me=0 0:Pse 1:X 2:R names=0", "act: promote valkey/2"),
+    ]);
+}
+
+#[test]
+fn a_former_primary_keeps_its_data_aside_before_it_follows() {
+    let mut observation = seen("me=2 0:P 1:R 2:Rs");
+    if let Some(position) = observation
+        .local
+        .identity
+        .as_mut()
+        .and_then(|identity| identity.position.as_mut())
+    {
+        position.primary = true;
+    }
+    assert_eq!(
+        show(&plan(&observation)),
+        "act: keep the data set aside; start the server as replica of 10.0.0.0"
+    );
+}
+
+#[test]
+fn foreign_data_is_never_mixed_in() {
+    let mut observation = seen("me=1 turn=1 0:P 1:N lease=mine");
+    observation.local.has_data = true;
+    assert!(
+        show(&plan(&observation)).starts_with("wait: the storage holds foreign data"),
+        "{observation:?}"
+    );
+}
+
+#[test]
+fn roles_are_repaired_on_the_word_of_a_majority() {
+    check(&[
+        ("me=0 0:P 1:R 2:R", "settled"),
+        ("me=1 0:P 1:R 2:R", "settled"),
+        // Sentinels name 1, which follows 0, which serves: a hand-over whose caller died.
+        (
+            "me=0 names=1 0:P 1:R 2:R",
+            "act: complete the hand-over to valkey/0",
+        ),
+        (
+            "me=2 names=1 0:P 1:R 2:R",
+            "poll: waiting for a failover to end",
+        ),
+        ("me=2 0:Px 1:R 2:Ro", "poll: syncing from valkey/0"),
+    ]);
+    let mut displaced = seen("me=2 0:P 1:R 2:R");
+    if let Some(super::observation::Seen::Known(server)) =
+        displaced.servers.get_mut(&super::fixture::unit(2))
+    {
+        server.role = super::observation::Role::Primary;
+    }
+    assert_eq!(
+        show(&plan(&displaced)),
+        "act: keep the data set aside; follow 10.0.0.0"
+    );
+}
+
+#[test]
+fn restarts_go_one_at_a_time_replicas_first_and_never_as_primary() {
+    check(&[
+        ("me=1 old 0:P 1:R 2:R", "act: ask for the turn to restart"),
+        (
+            "me=0 old 0:P 1:R 2:R",
+            "wait: waiting for the leader to grant the turn",
+        ),
+        (
+            "me=1 old 0:P 1:R 2:X",
+            "wait: restart pending: valkey/2 does not answer",
+        ),
+        (
+            "me=1 old turn=1 0:P 1:R 2:X",
+            "act: give the turn back; wait: restart pending: valkey/2 does not answer",
+        ),
+        (
+            "me=1 old turn=1 0:P 1:R 2:R",
+            "act: save and stop the server; start the server as replica of 10.0.0.0; give the turn back",
+        ),
+        (
+            "me=0 old turn=0 0:P 1:R 2:R",
+            "act: hand over from valkey/0 to valkey/1",
+        ),
+        (
+            "me=0 old turn=0 0:P",
+            "act: save and stop the server; start the server as primary; give the turn back",
+        ),
+    ]);
+}
+
+#[test]
+fn departed_members_are_cleared_by_the_leader_under_the_lease() {
+    let with_ghost = |text: &str| {
+        let mut observation = seen(text);
+        observation.units.remove(&super::fixture::unit(2));
+        observation.servers.remove(&super::fixture::unit(2));
+        observation.sentinels.remove(&super::fixture::unit(2));
+        for monitor in observation.sentinels.values_mut() {
+            if let super::observation::Seen::Known(sentinel) = monitor {
+                sentinel.monitor.as_mut().unwrap().quorum = 2;
+            }
+        }
+        for server in observation.servers.values_mut() {
+            if let super::observation::Seen::Known(server) = server {
+                server.min_replicas = Some(0);
+            }
+        }
+        observation
+    };
+    for (case, expected) in [
+        ("me=1 0:P 1:R 2:X", "settled"),
+        (
+            "me=1 leader 0:P 1:R 2:X",
+            "act: take the lease on membership changes",
+        ),
+        ("me=1 leader turn=0 0:P 1:R 2:X", "settled"),
+        (
+            "me=1 leader 0:P 1:R 2:X lease=mine",
+            "act: clear departed members from the Sentinels of valkey/0, valkey/1; set quorum 2 on valkey/0, valkey/1; give the lease back",
+        ),
+    ] {
+        assert_eq!(show(&plan(&with_ghost(case))), expected, "{case}");
+    }
+}
+
+#[test]
+fn who_leaves_hands_over_first_and_never_takes_the_last_copy_along() {
+    check(&[
+        (
+            "me=0 leaving 0:Pd 1:R 2:R",
+            "act: take the lease on membership changes",
+        ),
+        (
+            "me=0 leaving lease=mine 0:Pd 1:R 2:R",
+            "act: hand over from valkey/0 to valkey/1",
+        ),
+        // Who leaves too is no target.
+        (
+            "me=0 leaving lease=mine 0:Pd 1:Rd 2:R",
+            "act: hand over from valkey/0 to valkey/2",
+        ),
+        (
+            "me=0 leaving lease=valkey/1 0:Pd 1:Rd 2:R",
+            "poll: waiting for valkey/1, which changes the membership",
+        ),
+        (
+            "me=1 leaving lease=mine 0:P 1:Rd 2:R",
+            "act: set min-replicas-to-write 0 on valkey/0, valkey/2; stop Sentinel; save and stop the server",
+        ),
+        (
+            "me=1 leaving lease=mine 0:P 1:Rdsz 2:R",
+            "act: take the lease on membership changes; clear departed members from the Sentinels of valkey/0, valkey/2",
+        ),
+        (
+            "me=0 leaving lease=mine 0:Pd 1:X",
+            "poll: cannot leave: no unit that stays holds all data: valkey/1 does not answer; \
+             bring one in sync, or remove this unit with --force and lose what only it holds",
+        ),
+        // Everybody goes: saved and stopped, nobody to tell.
+        (
+            "me=0 leaving 0:Pd 1:Rd",
+            "act: stop Sentinel; save and stop the server",
+        ),
+        ("me=0 leaving 0:Pdsz 1:Rd", "act: set the state to Left"),
+        (
+            "me=0 leaving 0:Pd",
+            "act: stop Sentinel; save and stop the server",
+        ),
+    ]);
+}
+
+#[test]
+fn whoever_left_is_done() {
+    let mut observation = seen("me=1 leaving 0:P 1:Ld 2:R");
+    observation.lease = Lease::Free;
+    assert_eq!(plan(&observation), Plan::Settled);
+}
+
+#[test]
+fn the_leader_names_grants_and_frees() {
+    let show = |text: &str| {
+        let steps: Vec<String> = leader::duties(&seen(text))
+            .iter()
+            .map(Step::to_string)
+            .collect();
+        steps.join("; ")
+    };
+    for (case, expected) in [
+        ("me=0 leader 0:P 1:R", ""),
+        ("me=0 0:P 1:N asks", ""),
+        ("me=1 leader 0:P 1:N asks", "grant the turn to valkey/1"),
+        ("me=0 leader founding=0 0:N 1:N", ""),
+        (
+            "me=0 leader founding=0 0:N asks",
+            "grant the turn to valkey/0",
+        ),
+        (
+            "me=0 leader founding=0 0:P 1:N",
+            "let valkey/0 serve (decision 1)",
+        ),
+        // The founder is gone before it founded.
+        (
+            "me=1 leader founding=0 1:N",
+            "let valkey/1 serve (decision 2)",
+        ),
+        // Everybody left, and new units came: the best recorded copy, or a new beginning.
+        ("me=1 leader 1:N", "let valkey/1 serve (decision 2)"),
+    ] {
+        assert_eq!(show(case), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_healthy_set_violates_nothing_and_each_fault_is_named() {
+    for (case, expected) in [
+        ("me=0 0:P 1:R 2:R", ""),
+        (
+            "me=0 0:P 1:R 2:X",
+            "2 of 3 Sentinels name the primary|server of valkey/2 does not answer: connection refused|\
+             Sentinel of valkey/2 does not answer: connection refused",
+        ),
+        (
+            "me=0 0:P 1:Ro",
+            "valkey/1 has no link to valkey/0|valkey/1 is not promotable yet",
+        ),
+        (
+            "me=0 names=1 0:P 1:R",
+            "the primary valkey/1 does not serve|Sentinel of valkey/0 knows 1 replicas, not 1",
+        ),
+    ] {
+        let found = invariants::violations(&seen(case)).join("|");
+        if case.contains("names=1") {
+            assert!(
+                found.starts_with("the primary valkey/1 does not serve"),
+                "{found}"
+            );
+        } else {
+            assert_eq!(found, expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The upkeep of a member that is in order: numbers, settings, restarts, members that are gone.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Plan, gate,
+    names::UnitName,
+    numbers::{min_replicas_to_write, sentinel_quorum},
+    observation::{Lease, Observation, Role, Server},
+    peer_data::{TurnKind, UnitState},
+    reason::Reason,
+    reconcile,
+    step::Step,
+};
+
+/// Plans the upkeep of this unit.
+#[must_use]
+pub fn plan(seen: &Observation, server: &Server) -> Plan {
+    let mut steps = Vec::new();
+    if server.priority == 0 {
+        steps.push(Step::SetPromotable(true));
+    }
+    if settings_differ(seen) {
+        steps.push(Step::ApplySettings);
+    }
+    if !seen.membership_busy() {
+        steps.extend(numbers(seen, server));
+    }
+    if record_differs(seen, server) {
+        steps.push(Step::RecordPosition);
+    }
+    if !steps.is_empty() {
+        return Plan::act(steps, "upkeep");
+    }
+    if let Some(plan) = restart(seen, server) {
+        return plan;
+    }
+    if let Some(plan) = introductions(seen) {
+        return plan;
+    }
+    if let Some(plan) = departed(seen) {
+        return plan;
+    }
+    if let Some(plan) = reconcile::hand_back(seen) {
+        return plan;
+    }
+    seen.local
+        .server_version
+        .as_ref()
+        .and(server.disk_trouble.clone())
+        .map_or(Plan::Settled, |trouble| {
+            Plan::Wait(Reason::DiskTrouble(trouble))
+        })
+}
+
+fn settings_differ(seen: &Observation) -> bool {
+    let server = seen.settings.runtime.iter().any(|(name, value)| {
+        seen.local
+            .runtime
+            .get(name)
+            .is_some_and(|current| current != value)
+    });
+    let sentinel = seen
+        .monitor(&seen.me)
+        .is_some_and(|monitor| monitor.down_after_ms != seen.settings.down_after_ms);
+    server || sentinel
+}
+
+/// Returns the steps that set this unit's quorum and fence to what the members need.
+fn numbers(seen: &Observation, server: &Server) -> Vec<Step> {
+    let members = seen.members().len();
+    let mut steps = Vec::new();
+    if seen
+        .monitor(&seen.me)
+        .is_some_and(|monitor| monitor.quorum != sentinel_quorum(members))
+    {
+        steps.push(Step::SetQuorum {
+            on: vec![seen.me.clone()],
+            quorum: sentinel_quorum(members),
+        });
+    }
+    let fence = min_replicas_to_write(members);
+    let current = server
+        .min_replicas
+        .and_then(|value| usize::try_from(value).ok());
+    if current.is_some_and(|current| current != fence) {
+        steps.push(Step::SetMinReplicas {
+            on: vec![seen.me.clone()],
+            value: fence,
+        });
+    }
+    steps
+}
+
+/// Whether what the others know of this unit's data is of another history or role.
+fn record_differs(seen: &Observation, server: &Server) -> bool {
+    let recorded = seen.mine().data.position.as_ref();
+    recorded.is_none_or(|position| {
+        position.history != server.history
+            || position.primary != (server.role == Role::Primary)
+            || position.epoch != seen.epoch()
+            || position.clean
+    })
+}
+
+/// Plans a restart for settings that the server reads at start only.
+fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
+    let me = &seen.mine().data;
+    let needed = me
+        .settings
+        .as_ref()
+        .is_some_and(|digest| *digest != seen.settings.start_digest);
+    if !needed {
+        return (me.turn.wants == Some(TurnKind::Restart))
+            .then(|| Plan::act(vec![Step::ReleaseTurn], "no restart is needed any more"));
+    }
+    let unhealthy = unfit_for_restart(seen);
+    match (seen.holds_turn(), me.turn.wants) {
+        (false, Some(TurnKind::Restart)) => {
+            let holder = seen
+                .turn_holder()
+                .filter(|holder| **holder != seen.me)
+                .cloned();
+            return Some(Plan::Wait(Reason::Turn {
+                holder,
+                kind: TurnKind::Restart,
+            }));
+        }
+        (false, _) => {
+            // Replicas first: a primary asks only when nobody else has to restart any more.
+            let others_first = server.role == Role::Primary
+                && seen.other_members().iter().any(|unit| {
+                    seen.server(unit).is_some()
+                        && seen.units.get(unit).is_some_and(|other| {
+                            !other.dying && other.data.settings.as_ref() == me.settings.as_ref()
+                        })
+                });
+            if others_first {
+                return Some(Plan::Wait(Reason::Turn {
+                    holder: None,
+                    kind: TurnKind::Restart,
+                }));
+            }
+            if let Some(why) = unhealthy {
+                return Some(Plan::Wait(Reason::Degraded(format!(
+                    "restart pending: {why}"
+                ))));
+            }
+            return Some(Plan::act(
+                vec![Step::RequestTurn(TurnKind::Restart)],
+                "settings need a restart",
+            ));
+        }
+        (true, _) => {}
+    }
+    if let Some(why) = unhealthy {
+        // Who joins restores the redundancy, and needs the turn for it.
+        let release = Plan::ActAndWait {
+            steps: vec![Step::ReleaseTurn],
+            reason: Reason::Degraded(format!("restart pending: {why}")),
+        };
+        return Some(release);
+    }
+    if server.role == Role::Primary && seen.members().len() > 1 {
+        return Some(match seen.takeover_target(&seen.me) {
+            Ok(to) => {
+                let step = Step::HandOver {
+                    from: seen.me.clone(),
+                    to,
+                    leaving: false,
+                };
+                Plan::act(vec![step], "the primary restarts as a replica")
+            }
+            Err(why) => Plan::ActAndWait {
+                steps: vec![Step::ReleaseTurn],
+                reason: Reason::NoTarget(why),
+            },
+        });
+    }
+    let mut steps = vec![Step::StopServer];
+    let primary = seen.primary().filter(|primary| *primary != seen.me);
+    match primary.and_then(|primary| seen.host_of(&primary).map(str::to_owned)) {
+        Some(host) => steps.push(Step::StartServer {
+            follow: Some(host),
+            min_replicas: min_replicas_to_write(seen.members().len()),
+            from_snapshot: true,
+        }),
+        None => steps.push(Step::StartServer {
+            follow: None,
+            min_replicas: 0,
+            from_snapshot: false,
+        }),
+    }
+    steps.push(Step::ReleaseTurn);
+    Some(Plan::act(steps, "restart to take up settings"))
+}
+
+/// Returns why a restart now would cost redundancy, if it would.
+fn unfit_for_restart(seen: &Observation) -> Option<String> {
+    for unit in seen.other_members() {
+        match seen.server(&unit) {
+            None => return Some(format!("{unit} does not answer")),
+            Some(server) => {
+                if let Role::Replica {
+                    link_up, syncing, ..
+                } = &server.role
+                    && (!link_up || syncing.is_some())
+                {
+                    return Some(format!("{unit} is not in sync"));
+                }
+            }
+        }
+        if seen.monitor(&unit).is_none() {
+            return Some(format!("Sentinel of {unit} does not answer"));
+        }
+    }
+    None
+}
+
+/// Plans the introduction of the local Sentinel to members whose Sentinel does not know it.
+fn introductions(seen: &Observation) -> Option<Plan> {
+    let mine = seen.monitor(&seen.me)?;
+    if seen.membership_busy() {
+        return None;
+    }
+    let stranger = seen.other_members().into_iter().find(|unit| {
+        seen.monitor(unit).is_some_and(|monitor| {
+            let host = seen.host_of(unit).unwrap_or_default();
+            !monitor
+                .others
+                .iter()
+                .any(|other| other.host == seen.local.address)
+                || !mine.others.iter().any(|other| other.host == host)
+        })
+    })?;
+    let reason = Reason::Degraded(format!("Sentinel is not known to {stranger} yet"));
+    Some(Plan::ActAndPoll {
+        steps: vec![Step::Announce],
+        reason,
+    })
+}
+
+/// Plans the removal of members that are gone from the Sentinels, by the leader alone.
+fn departed(seen: &Observation) -> Option<Plan> {
+    if !seen.leader || seen.turn_holder().is_some_and(|holder| *holder != seen.me) {
+        return None;
+    }
+    // A unit whose address is not known yet might be the stranger; wait until it has told it.
+    if seen.units.values().any(|unit| unit.data.address.is_none()) {
+        return None;
+    }
+    let members = seen.members();
+    let hosts: BTreeSet<&str> = seen
+        .units
+        .iter()
+        .filter(|(_, unit)| unit.data.state != UnitState::Left)
+        .filter(|(name, unit)| !unit.dying || members.contains(name))
+        .filter_map(|(name, _)| seen.host_of(name))
+        .collect();
+    let ghosts: BTreeSet<String> = members
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
+        .filter(|known| !hosts.contains(known.host.as_str()))
+        .map(|known| known.host.clone())
+        .collect();
+    if ghosts.is_empty() {
+        return None;
+    }
+    let unsafe_now = members
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .any(|monitor| monitor.down || monitor.agreed_down || monitor.failing_over);
+    if unsafe_now || seen.primary().is_none() {
+        let reason = format!(
+            "departed member {} is still known to the Sentinels",
+            list(&ghosts)
+        );
+        return Some(Plan::Poll(Reason::Degraded(reason)));
+    }
+    match &seen.lease {
+        Lease::Other(holder) => return Some(Plan::Wait(Reason::LeaseHeld(holder.clone()))),
+        Lease::Unknown => return Some(Plan::Wait(Reason::LeaseUnavailable)),
+        Lease::Free => return gate::lease_first(seen),
+        Lease::Mine => {}
+    }
+    let quorum = sentinel_quorum(members.len());
+    let answering: Vec<UnitName> = members
+        .iter()
+        .filter(|unit| seen.monitor(unit).is_some())
+        .cloned()
+        .collect();
+    let steps = vec![
+        Step::Forget {
+            remaining: members.clone(),
+        },
+        Step::SetQuorum {
+            on: answering,
+            quorum,
+        },
+        Step::ReleaseLease,
+    ];
+    Some(Plan::act(steps, "clear departed members"))
+}
+
+fn list(hosts: &BTreeSet<String>) -> String {
+    hosts
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,139 @@
+//! Turns the options and what the charm knows into the settings of server and Sentinel.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::Context as _;
+
+use crate::{
+    charm::Charm,
+    limits::{SENTINEL_PORT, SERVER_PORT},
+    observer,
+    planner::observation::Settings,
+    valkey::{
+        Credentials, InternalUser, Version,
+        configuration::{SentinelSettings, ServerSettings, StartFrom},
+    },
+    workload::{Backend as _, Workload},
+};
+
+/// Settings that the planner decides on its own, so that nobody else compares them.
+const PLANNED: &str = "min-replicas-to-write";
+
+/// Returns what a server is to be started with.
+///
+/// # Errors
+///
+/// When an address or the version of the server cannot be used.
+pub fn server(
+    charm: &Charm,
+    workload: &Workload,
+    credentials: &Credentials,
+    version: &str,
+    follow: Option<&str>,
+) -> anyhow::Result<ServerSettings> {
+    let layout = workload.layout();
+    Ok(ServerSettings {
+        version: version
+            .parse()
+            .context("cannot read the version of valkey-server")?,
+        endpoint: observer::endpoint(&charm.juju.address, SERVER_PORT)?,
+        data_dir: layout.data(),
+        users_file: layout.server_users(),
+        replication_password: credentials
+            .password(InternalUser::CharmedReplication)
+            .clone(),
+        replicaof: follow
+            .map(|host| observer::endpoint(host, SERVER_PORT))
+            .transpose()?,
+        min_replicas_to_write: 0,
+        start_from: StartFrom::Persistence,
+        memory_total_bytes: observer::memory_bytes(),
+        options: charm.options.clone(),
+    })
+}
+
+/// Returns what a Sentinel is to be started with for the first time.
+///
+/// # Errors
+///
+/// When an address cannot be used.
+pub fn sentinel(
+    charm: &Charm,
+    workload: &Workload,
+    credentials: &Credentials,
+    primary: &str,
+    quorum: usize,
+) -> anyhow::Result<SentinelSettings> {
+    let layout = workload.layout();
+    Ok(SentinelSettings {
+        endpoint: observer::endpoint(&charm.juju.address, SENTINEL_PORT)?,
+        data_dir: layout.sentinel(),
+        users_file: layout.sentinel_users(),
+        primary: observer::endpoint(primary, SERVER_PORT)?,
+        quorum: u64::try_from(quorum)?,
+        detection: charm.options.detection,
+        credentials: credentials.clone(),
+        log_level: charm.options.log_level,
+    })
+}
+
+/// Returns settings whose paths and addresses do not matter, to ask what the options mean.
+fn sample(charm: &Charm) -> Option<ServerSettings> {
+    let version = Version::new(8, 0, 0);
+    let password = charm
+        .credentials
+        .as_ref()?
+        .password(InternalUser::CharmedReplication)
+        .clone();
+    Some(ServerSettings {
+        version,
+        endpoint: observer::endpoint(&charm.juju.address, SERVER_PORT).ok()?,
+        data_dir: PathBuf::from("/"),
+        users_file: PathBuf::from("/"),
+        replication_password: password,
+        replicaof: None,
+        min_replicas_to_write: 0,
+        start_from: StartFrom::Persistence,
+        memory_total_bytes: observer::memory_bytes(),
+        options: charm.options.clone(),
+    })
+}
+
+/// Returns the server settings that can be changed while it runs; none while the options are wrong.
+#[must_use]
+pub fn runtime(charm: &Charm) -> BTreeMap<String, String> {
+    if charm.option_problem.is_some() {
+        return BTreeMap::new();
+    }
+    let settings = sample(charm)
+        .map(|settings| settings.run_time())
+        .unwrap_or_default();
+    settings
+        .into_iter()
+        .filter(|(name, _)| *name != PLANNED)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Returns what the planner compares with what runs; wrong options change nothing that runs.
+#[must_use]
+pub fn wanted(charm: &Charm) -> Settings {
+    let down_after_ms = u64::try_from(charm.options.detection.as_millis()).unwrap_or(u64::MAX);
+    let digest = sample(charm)
+        .map(|settings| settings.restart_digest())
+        .unwrap_or_default();
+    match (&charm.option_problem, &charm.juju.mine.settings) {
+        (Some(problem), running) => Settings {
+            down_after_ms,
+            runtime: BTreeMap::new(),
+            start_digest: running.clone().unwrap_or(digest),
+            problems: vec![problem.clone()],
+        },
+        (None, _) => Settings {
+            down_after_ms,
+            runtime: runtime(charm),
+            start_digest: digest,
+            problems: Vec::new(),
+        },
+    }
+}

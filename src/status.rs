@@ -1,0 +1,92 @@
+//! Says in Juju's statuses what is true: nothing is `active` while something does not hold.
+
+use crate::{
+    charm::Charm,
+    juju::hook_tools::{Status, StatusKind},
+    planner::{
+        Observation, Plan, Reason, Severity, invariants, observation::Role, peer_data::UnitState,
+    },
+};
+
+/// Returns the unit's status after a pass that ended with `plan`.
+#[must_use]
+pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
+    if let Some(problem) = &charm.option_problem {
+        return Status::new(StatusKind::Blocked, problem.clone());
+    }
+    if let Some(reason) = plan.reason() {
+        return of_reason(reason);
+    }
+    if let Some(trouble) = seen
+        .server(&seen.me)
+        .and_then(|server| server.disk_trouble.clone())
+    {
+        return of_reason(&Reason::DiskTrouble(trouble));
+    }
+    if let Some(problem) = seen.malformed.first() {
+        return Status::new(
+            StatusKind::Blocked,
+            format!("cannot read the peer data: {problem}"),
+        );
+    }
+    if seen.mine().data.state != UnitState::Member {
+        return Status::new(StatusKind::Waiting, "waiting to join");
+    }
+    let role = match seen.server(&seen.me).map(|server| &server.role) {
+        Some(Role::Primary) => "primary",
+        Some(Role::Replica { .. }) => "replica",
+        None => "server does not answer",
+    };
+    match invariants::violations(seen).as_slice() {
+        [] if seen.members().len() == 2 => Status::new(
+            StatusKind::Active,
+            format!("{role}; no automatic failover with two units"),
+        ),
+        [] => Status::new(StatusKind::Active, role),
+        [first] => Status::new(StatusKind::Waiting, format!("{role}, degraded: {first}")),
+        [first, rest @ ..] => Status::new(
+            StatusKind::Waiting,
+            format!("{role}, degraded: {first} (and {} more)", rest.len()),
+        ),
+    }
+}
+
+/// Returns how a reason is shown.
+#[must_use]
+pub fn of_reason(reason: &Reason) -> Status {
+    let kind = match reason.severity() {
+        Severity::Working => StatusKind::Maintenance,
+        Severity::Waiting => StatusKind::Waiting,
+        Severity::Blocked => StatusKind::Blocked,
+    };
+    Status::new(kind, reason.to_string())
+}
+
+/// Returns the application's status, which the leader sets.
+#[must_use]
+pub fn of_application(charm: &Charm, seen: &Observation) -> Status {
+    if let Some(problem) = &charm.option_problem {
+        return Status::new(StatusKind::Blocked, problem.clone());
+    }
+    let members = seen.members().len();
+    let expected = seen.units.values().filter(|unit| !unit.dying).count();
+    match seen.primary() {
+        None => Status::new(StatusKind::Waiting, "no primary"),
+        Some(primary) => {
+            let found = invariants::violations(seen);
+            if members < expected {
+                Status::new(
+                    StatusKind::Waiting,
+                    format!("primary {primary}; {members} of {expected} units are members"),
+                )
+            } else if let Some(first) = found.first() {
+                Status::new(
+                    StatusKind::Waiting,
+                    format!("primary {primary}, degraded: {first}"),
+                )
+            } else {
+                Status::new(StatusKind::Active, format!("primary {primary}"))
+            }
+        }
+    }
+}
