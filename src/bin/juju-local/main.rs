@@ -5,6 +5,12 @@
 
 mod api;
 mod charm;
+mod client;
+mod limits;
 mod report;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    client::main(|_state| anyhow::bail!("there is no engine yet"))
+}

@@ -1,0 +1,663 @@
+//! What may be typed. Names and flags are `juju`'s; `--wait`, `handle` and `destroy` are our own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::input::{duration, pair};
+use super::output::{Document, Format};
+use super::{TASK_WAIT_DEFAULT, WAIT_DEFAULT};
+
+const AFTER_HELP: &str = "\
+A model lives in a state directory: --state, $JUJU_LOCAL_STATE, or ~/.local/state/juju-local/default.
+The first deploy begins it; its engine runs in the background; `destroy` ends all of it.
+
+Try:
+  juju-local deploy ./my-charm -n 3 --wait     deploy three units and wait until they are ready
+  juju-local status --watch 1s                 look on
+  juju-local run my-charm/leader ACTION        run an action
+  juju-local debug-log --follow                see what the charm logs
+  juju-local destroy                           remove everything";
+
+/// Runs Juju charms on this machine, without a controller: every unit with its own address, directories and processes.
+#[derive(Debug, Parser)]
+#[command(name = "juju-local", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Arguments {
+    /// Directory in which the model lives
+    #[arg(
+        long,
+        global = true,
+        env = "JUJU_LOCAL_STATE",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub state: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How long to wait, if at all.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Wait until it is done, showing progress; give a time as --wait=5m
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = WAIT_DEFAULT, value_name = "TIME",
+          value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Deploy a charm from a directory or a .charm archive
+    Deploy(Deploy),
+    /// Add units to an application
+    AddUnit(AddUnit),
+    /// Remove units
+    RemoveUnit(RemoveUnit),
+    /// Remove an application with all its units
+    RemoveApplication(RemoveApplication),
+    /// Put new charm files in place
+    #[command(alias = "upgrade-charm")]
+    Refresh(Refresh),
+    /// Relate two applications
+    #[command(alias = "relate")]
+    Integrate {
+        /// The two ends, each APPLICATION[:ENDPOINT]
+        #[arg(num_args = 2, required = true, value_name = "APPLICATION[:ENDPOINT]")]
+        endpoints: Vec<String>,
+        /// How long to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Remove a relation
+    RemoveRelation {
+        /// The two ends, each APPLICATION[:ENDPOINT]
+        #[arg(num_args = 2, required = true, value_name = "APPLICATION[:ENDPOINT]")]
+        endpoints: Vec<String>,
+    },
+    /// Show or change an application's options
+    Config(Config),
+    /// Show the state of everything
+    Status(Status),
+    /// Wait until applications or units are active and idle
+    WaitFor(WaitFor),
+    /// Show a unit with its relation data
+    ShowUnit {
+        /// Units, such as app/0
+        #[arg(required = true)]
+        units: Vec<String>,
+        /// Form of the output
+        #[arg(long, default_value = "yaml")]
+        format: Document,
+    },
+    /// Run an action on units
+    Run(Run),
+    /// Run a shell command in the hook context of units
+    Exec(Exec),
+    /// List an application's actions
+    Actions {
+        /// Application
+        application: String,
+        /// Form of the output
+        #[arg(long, default_value = "tabular")]
+        format: Format,
+    },
+    /// List operations
+    Operations {
+        /// Form of the output
+        #[arg(long, default_value = "tabular")]
+        format: Format,
+    },
+    /// Show an operation
+    ShowOperation {
+        /// Its id
+        id: u64,
+        /// Form of the output
+        #[arg(long, default_value = "yaml")]
+        format: Document,
+    },
+    /// Show a task
+    ShowTask {
+        /// Its id
+        id: u64,
+        /// Form of the output
+        #[arg(long, default_value = "yaml")]
+        format: Document,
+    },
+    /// Cancel tasks
+    CancelTask {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<u64>,
+    },
+    /// Run the failed hook of units again, or skip it
+    #[command(alias = "resolve")]
+    Resolved {
+        /// Units
+        #[arg(required_unless_present = "all")]
+        units: Vec<String>,
+        /// Every unit in error
+        #[arg(long, conflicts_with = "units")]
+        all: bool,
+        /// Count the hook as done instead of running it again
+        #[arg(long)]
+        no_retry: bool,
+    },
+    /// Show what charms and agents log
+    DebugLog(DebugLog),
+    /// Add a secret of your own
+    AddSecret(AddSecret),
+    /// Make a new revision of a secret of your own
+    UpdateSecret(UpdateSecret),
+    /// Let applications read a secret of your own
+    GrantSecret {
+        /// Name or URI
+        secret: String,
+        /// Applications
+        #[arg(required = true, value_delimiter = ',')]
+        applications: Vec<String>,
+    },
+    /// Let applications no longer read a secret of your own
+    RevokeSecret {
+        /// Name or URI
+        secret: String,
+        /// Applications
+        #[arg(required = true, value_delimiter = ',')]
+        applications: Vec<String>,
+    },
+    /// Remove a secret of your own
+    RemoveSecret {
+        /// Name or URI
+        secret: String,
+    },
+    /// List secrets
+    #[command(alias = "list-secrets")]
+    Secrets {
+        /// Form of the output
+        #[arg(long, default_value = "tabular")]
+        format: Format,
+    },
+    /// Show a secret
+    ShowSecret(ShowSecret),
+    /// List storage
+    #[command(alias = "list-storage")]
+    Storage {
+        /// Form of the output
+        #[arg(long, default_value = "tabular")]
+        format: Format,
+    },
+    /// Add storage to a unit
+    AddStorage {
+        /// Unit
+        unit: String,
+        /// NAME or NAME=COUNT
+        storage: String,
+    },
+    /// Attach detached storage to a unit
+    AttachStorage {
+        /// Unit
+        unit: String,
+        /// Storage ids, such as data/0
+        #[arg(required = true)]
+        storage: Vec<String>,
+    },
+    /// Detach storage from its unit; the data stays
+    DetachStorage {
+        /// Storage ids, such as data/0
+        #[arg(required = true)]
+        storage: Vec<String>,
+    },
+    /// Remove storage with its data
+    RemoveStorage {
+        /// Storage ids, such as data/0
+        #[arg(required = true)]
+        storage: Vec<String>,
+        /// Also when it is attached
+        #[arg(long)]
+        force: bool,
+    },
+    /// Faults and settings for tests and trials, which Juju has no command for
+    Handle {
+        /// Which.
+        #[command(subcommand)]
+        handle: Handle,
+    },
+    /// End all processes and remove all files of the model
+    #[command(alias = "destroy-model")]
+    Destroy,
+    /// Run the engine in the foreground
+    #[command(hide = true)]
+    Engine,
+}
+
+/// Deploys.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Charm: an unpacked directory or a .charm archive
+    pub path: PathBuf,
+    /// Name of the application; the charm's if not given
+    pub name: Option<String>,
+    /// Number of units
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
+    pub num_units: u32,
+    /// Option as KEY=VALUE (KEY=@FILE for a file's text), or a YAML file of options by application
+    #[arg(long, value_name = "KEY=VALUE|FILE")]
+    pub config: Vec<String>,
+    /// Environment variable for all hooks of the application
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub env: Vec<(String, String)>,
+    /// Storage directive, such as data=1G or data=2
+    #[arg(long, value_name = "NAME=DIRECTIVE", value_parser = pair)]
+    pub storage: Vec<(String, String)>,
+    /// Resource file
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
+    pub resource: Vec<(String, String)>,
+    /// Detached storage for the unit
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub attach_storage: Vec<String>,
+    /// Trust the application
+    #[arg(long)]
+    pub trust: bool,
+    /// How long to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Adds units.
+#[derive(Debug, Args)]
+pub struct AddUnit {
+    /// Application
+    pub application: String,
+    /// Number of units
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
+    pub num_units: u32,
+    /// Detached storage for the new unit
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub attach_storage: Vec<String>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// How something is removed.
+// Flags of a command line are booleans by nature.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Debug, Args)]
+pub struct Removal {
+    /// Remove even when hooks fail; the charm may be cut off
+    #[arg(long)]
+    pub force: bool,
+    /// With --force: do not wait before it
+    #[arg(long, requires = "force")]
+    pub no_wait: bool,
+    /// Remove the storage with its data instead of detaching it
+    #[arg(long)]
+    pub destroy_storage: bool,
+    /// Accepted for Juju's sake; nothing is asked here
+    #[arg(long, hide = true)]
+    pub no_prompt: bool,
+}
+
+/// Removes units.
+#[derive(Debug, Args)]
+pub struct RemoveUnit {
+    /// Units, such as app/0
+    #[arg(required = true)]
+    pub units: Vec<String>,
+    /// How.
+    #[command(flatten)]
+    pub removal: Removal,
+    /// How long to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Removes an application.
+#[derive(Debug, Args)]
+pub struct RemoveApplication {
+    /// Application
+    pub application: String,
+    /// How.
+    #[command(flatten)]
+    pub removal: Removal,
+    /// How long to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Refreshes a charm.
+#[derive(Debug, Args)]
+pub struct Refresh {
+    /// Application
+    pub application: String,
+    /// Charm: an unpacked directory or a .charm archive
+    #[arg(long)]
+    pub path: PathBuf,
+    /// Also on units whose hook has failed
+    #[arg(long)]
+    pub force_units: bool,
+    /// Resource file
+    #[arg(long, value_name = "NAME=FILE", value_parser = pair)]
+    pub resource: Vec<(String, String)>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Shows or changes options.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// Application
+    pub application: String,
+    /// One KEY to show, or KEY=VALUE (KEY=@FILE) to set
+    #[arg(value_name = "KEY|KEY=VALUE")]
+    pub options: Vec<String>,
+    /// YAML file of options to set
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// Options that go back to their defaults
+    #[arg(long, value_delimiter = ',', value_name = "KEY")]
+    pub reset: Vec<String>,
+    /// Form of the output
+    #[arg(long, default_value = "yaml")]
+    pub format: Document,
+}
+
+/// Forms of status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StatusFormat {
+    /// Tables for people
+    Tabular,
+    /// JSON in one line
+    Json,
+    /// YAML
+    Yaml,
+    /// One line per unit
+    #[value(aliases = ["oneline", "line"])]
+    Short,
+}
+
+/// Shows the status.
+// Flags of a command line are booleans by nature.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Only these applications, units, or status words
+    pub only: Vec<String>,
+    /// Form of the output
+    #[arg(long, default_value = "tabular")]
+    pub format: StatusFormat,
+    /// Show it again at each such time, until interrupted
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub watch: Option<Duration>,
+    /// Also show relations
+    #[arg(long, alias = "integrations")]
+    pub relations: bool,
+    /// Also show storage
+    #[arg(long)]
+    pub storage: bool,
+    /// Colour even when the output is no terminal
+    #[arg(long, conflicts_with = "no_color")]
+    pub color: bool,
+    /// No colour
+    #[arg(long)]
+    pub no_color: bool,
+    /// Accepted for Juju's sake; times are UTC
+    #[arg(long, hide = true)]
+    pub utc: bool,
+}
+
+/// Waits.
+#[derive(Debug, Args)]
+pub struct WaitFor {
+    /// Applications or units; all applications if none is given
+    pub names: Vec<String>,
+    /// Longest time to wait
+    #[arg(long, default_value = WAIT_DEFAULT, value_name = "TIME", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// Forms of a task's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TaskFormat {
+    /// Results and output as they are
+    Plain,
+    /// YAML
+    Yaml,
+    /// JSON in one line
+    Json,
+}
+
+/// What `run` and `exec` share.
+#[derive(Debug, Args)]
+pub struct TaskOptions {
+    /// Return at once
+    #[arg(long, conflicts_with = "wait")]
+    pub background: bool,
+    /// Longest time to wait for the results; the task goes on after it
+    #[arg(long, default_value = TASK_WAIT_DEFAULT, value_name = "TIME", value_parser = duration)]
+    pub wait: Duration,
+    /// Form of the results
+    #[arg(long, default_value = "plain")]
+    pub format: TaskFormat,
+    /// Accepted for Juju's sake; times are UTC
+    #[arg(long, hide = true)]
+    pub utc: bool,
+}
+
+/// Runs an action.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Units (or APPLICATION/leader), the action, and its parameters
+    #[arg(required = true, value_name = "UNIT… ACTION [KEY=VALUE…]")]
+    pub words: Vec<String>,
+    /// YAML file of parameters
+    #[arg(long, value_name = "FILE")]
+    pub params: Option<PathBuf>,
+    /// Take values as text, not as YAML
+    #[arg(long)]
+    pub string_args: bool,
+    /// What it shares with exec.
+    #[command(flatten)]
+    pub options: TaskOptions,
+}
+
+/// Runs a command.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Units (or APPLICATION/leader)
+    #[arg(short, long, value_delimiter = ',')]
+    pub unit: Vec<String>,
+    /// All units of applications
+    #[arg(short, long, value_delimiter = ',')]
+    pub application: Vec<String>,
+    /// Every unit
+    #[arg(long)]
+    pub all: bool,
+    /// What it shares with run.
+    #[command(flatten)]
+    pub options: TaskOptions,
+    /// The command, after --
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub command: Vec<String>,
+}
+
+/// Shows the log.
+#[derive(Debug, Args)]
+pub struct DebugLog {
+    /// Go on showing what comes, until interrupted
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin with this many of the last lines; everything without --follow, 10 with it
+    #[arg(short = 'n', long, visible_alias = "tail", value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only these units or applications
+    #[arg(short, long, value_delimiter = ',', value_name = "NAME")]
+    pub include: Vec<String>,
+    /// Lowest level: TRACE, DEBUG, INFO, WARNING or ERROR
+    #[arg(short, long, value_name = "LEVEL")]
+    pub level: Option<String>,
+}
+
+/// Adds a secret.
+#[derive(Debug, Args)]
+pub struct AddSecret {
+    /// Name
+    pub name: String,
+    /// Content as KEY=VALUE, or KEY#file=FILE for a file's text, which keeps it off the command line
+    #[arg(value_name = "KEY=VALUE")]
+    pub content: Vec<String>,
+    /// YAML file of the content, - for standard input
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// What it is for
+    #[arg(long, alias = "info")]
+    pub description: Option<String>,
+}
+
+/// Changes a secret.
+#[derive(Debug, Args)]
+pub struct UpdateSecret {
+    /// Name or URI
+    pub secret: String,
+    /// Content as KEY=VALUE, or KEY#file=FILE for a file's text, which keeps it off the command line
+    #[arg(value_name = "KEY=VALUE")]
+    pub content: Vec<String>,
+    /// YAML file of the content, - for standard input
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// What it is for
+    #[arg(long, alias = "info")]
+    pub description: Option<String>,
+}
+
+/// Shows a secret.
+#[derive(Debug, Args)]
+pub struct ShowSecret {
+    /// Name, label, id or URI
+    pub secret: String,
+    /// With its content
+    #[arg(long)]
+    pub reveal: bool,
+    /// A certain revision instead of the latest
+    #[arg(short, long)]
+    pub revision: Option<u64>,
+    /// Form of the output
+    #[arg(long, default_value = "yaml")]
+    pub format: Document,
+}
+
+/// Handles for tests and trials.
+#[derive(Debug, Subcommand)]
+pub enum Handle {
+    /// Move the leadership to a unit
+    Leader {
+        /// Unit
+        unit: String,
+    },
+    /// Stop a unit's processes and its agent, as a machine that hangs
+    Freeze {
+        /// Unit
+        unit: String,
+    },
+    /// Let a frozen unit go on
+    Thaw {
+        /// Unit
+        unit: String,
+    },
+    /// End a unit's processes and its agent at once, as a machine that vanished
+    Kill {
+        /// Unit
+        unit: String,
+    },
+    /// End a unit's processes at once and start its agent again, as a machine that rebooted
+    Reboot {
+        /// Unit
+        unit: String,
+        /// Also empty its storage
+        #[arg(long)]
+        lose_disk: bool,
+    },
+    /// Drop the traffic between a unit and all others (needs root and nft or iptables)
+    Cut {
+        /// Unit
+        unit: String,
+    },
+    /// End what cut began
+    Heal {
+        /// Unit
+        unit: String,
+    },
+    /// Behave as another version of Juju
+    Variant {
+        /// Version
+        #[arg(value_parser = ["3.6", "4.0", "4.0-bug"])]
+        version: String,
+    },
+    /// Show the model's settings, or change some
+    Setting {
+        /// Settings to change
+        #[arg(value_name = "KEY=VALUE", value_parser = pair)]
+        settings: Vec<(String, String)>,
+    },
+    /// End the engine at once; the next command starts it again
+    CrashEngine,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_as_people_type_them_are_understood() {
+        for line in [
+            "deploy ./charm",
+            "deploy ./charm app -n 3 --wait --env A=b --config x=1 --config f.yaml --storage data=1G --trust",
+            "add-unit app -n 2 --wait=5m",
+            "remove-unit app/0 app/1 --force --no-wait --wait",
+            "run app/0 app/leader backup target=x --wait 5m --format json",
+            "exec --unit app/0 -- sh -c 'echo --x'",
+            "exec -a app --wait 5s hostname -f",
+            "config app x=1 --reset y,z",
+            "debug-log --follow -n 5 --include app/0",
+            "status --watch 1s --state /tmp/x",
+            "handle reboot app/0 --lose-disk",
+            "handle setting lease-seconds=2",
+            "show-secret --reveal name --format json",
+        ] {
+            let words = std::iter::once("juju-local".to_owned()).chain(shlex::split(line).unwrap());
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "",
+            "deploy",
+            "remove-unit",
+            "run",
+            "exec --unit a/0",
+            "add-unit app -n x",
+            "resolved",
+            "handle variant 5",
+            "remove-unit a/0 --no-wait",
+        ] {
+            let words = std::iter::once("juju-local").chain(line.split_whitespace());
+            assert_eq!(
+                Arguments::try_parse_from(words).unwrap_err().exit_code(),
+                2,
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Every bound and time limit of the engine, with its reason.
+
+use std::time::Duration;
+
+/// Longest line of a request or response, in bytes.
+///
+/// A databag may hold 16 MiB, and JSON escapes can double it.
+pub const LINE_MAX: u64 = 48 * 1024 * 1024;
+
+/// Longest that a client waits for the engine's answer to anything but `juju-exec`.
+///
+/// The engine answers from memory; only placing a large charm takes seconds.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Longest that a started engine may take until it answers.
+pub const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pause between two looks for something that another process does.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// Period of the engine's clock: leases, timers, and removals are looked at this often.
+///
+/// Short against every default delay, and a few wake-ups a second cost nothing.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// How long a hook's output is still read after its process ended.
+///
+/// A child that outlives the hook may hold the pipes open for ever.
+pub const OUTPUT_GRACE: Duration = Duration::from_millis(200);
+
+/// Most bytes of an action's or a command's output that are kept, per stream.
+pub const OUTPUT_MAX: usize = 1024 * 1024;
+
+/// Longest line of a hook's output that is logged in one piece, in bytes.
+pub const LOG_LINE_MAX: usize = 16 * 1024;
+
+/// Size at which `debug.log` is set aside, in bytes; one older file is kept.
+pub const DEBUG_LOG_MAX: u64 = 64 * 1024 * 1024;
+
+/// How long processes may take to end after SIGTERM before they get SIGKILL.
+pub const TERM_GRACE: Duration = Duration::from_secs(5);
+
+/// How long killed processes may take to vanish.
+pub const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// Most sweeps over `/proc` when all processes of a unit are ended; a process may fork between two.
+pub const SWEEPS_MAX: u32 = 50;
+
+/// First host number of a unit's address; lower ones are for the engine.
+pub const HOST_FIRST: u8 = 10;
+
+/// Last host number of a unit's address.
+pub const HOST_LAST: u8 = 254;
+
+/// Port on which the engine listens, only to reserve the model's network.
+pub const CONTROLLER_PORT: u16 = 17070;
+
+/// How many networks are tried before giving up.
+pub const NETWORK_TRIES: u32 = 200;
+
+/// Longest path of a unix socket, in bytes; longer ones are reached through `/proc/self/fd`.
+pub const SOCKET_PATH_MAX: usize = 100;
+
+/// Most bytes in one databag (Juju 4.0 checks this at commit).
+pub const DATABAG_MAX: usize = 16 * 1024 * 1024;
+
+/// Most bytes in a key of the charm's state.
+pub const STATE_KEY_MAX: usize = 256;
+
+/// Most bytes in a value of the charm's state.
+pub const STATE_VALUE_MAX: usize = 65_536;
+
+/// Most bytes in the charm's whole state (Juju 3.6 checks this at commit).
+pub const STATE_TOTAL_MAX: usize = 2 * 1024 * 1024;
+
+/// Most bytes of a secret's content, encoded in base64.
+pub const SECRET_MAX: usize = 1_000_000;
+
+/// Most units that one command may add.
+pub const UNITS_MAX: u32 = 100;
+
+/// Most finished tasks that are remembered; the oldest are forgotten.
+pub const TASKS_MAX: usize = 2000;
+
+/// How long units of a removed application stay alive before they learn of it.
+///
+/// Juju marks them in a later clean-up job, so that relations may break first.
+pub const CASCADE_DELAY: Duration = Duration::from_millis(300);
