@@ -222,6 +222,29 @@ async fn a_number_that_was_used_again_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_process_that_ended_but_was_not_collected_counts_as_stopped() {
+    let unit = Unit::new().await;
+    unit.shell("exec sleep 60").await.unwrap();
+    let path = unit.layout().pid_file(Service::Watch);
+    let own = fs::read_to_string(&path).unwrap();
+    let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let ticks: u64 = stat().split_whitespace().nth(21).unwrap().parse().unwrap();
+    let mut other: serde_json::Value = serde_json::from_str(&own).unwrap();
+    (other["pid"], other["start_ticks"]) = (json!(child.id()), json!(ticks));
+    fs::write(&path, other.to_string()).unwrap();
+    assert!(unit.watch_status().await.is_running());
+    unit.workload
+        .signal(Service::Watch, Signal::Kill)
+        .await
+        .unwrap();
+    until("it has ended", || stat().contains(") Z")).await;
+    assert_eq!(unit.watch_status().await, ServiceStatus::Stopped);
+    child.wait().unwrap();
+    fs::write(&path, own).unwrap();
+}
+
+#[tokio::test]
 async fn a_failed_start_says_why_and_what_to_do() {
     let unit = Unit::new().await;
     fs::write(
