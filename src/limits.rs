@@ -110,6 +110,12 @@ pub const PRIORITY_PROMOTABLE: u16 = 100;
 /// Measured: at most about 10 s for each without help, under 3 s with it; seven Sentinels fit.
 pub const FORGET_LIMIT: Duration = Duration::from_secs(90);
 
+/// Longest that Sentinels may take to list one that was introduced to them; it takes milliseconds.
+pub const ANNOUNCE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Time between two looks at a Sentinel that learns its members again, which takes about a second.
+pub const MEMBERSHIP_POLL: Duration = Duration::from_millis(50);
+
 /// How long a primary must be silent before it counts as lost, unless a person chose otherwise.
 ///
 /// Measured: clients then write again about 6.3 s after a crash. A hand-over does not wait for it.

@@ -5,21 +5,29 @@
 //! at a time, only while nothing is down anywhere, and the next one only when the one before knows
 //! exactly those that it should.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use serde::Serialize;
 
-use crate::limits::FORGET_LIMIT;
-use crate::valkey::{Credentials, Endpoint, ValkeyError};
+use crate::limits::{ANNOUNCE_LIMIT, FORGET_LIMIT, MEMBERSHIP_POLL};
+use crate::valkey::hello::{Hello, is_run_id};
+use crate::valkey::{
+    Credentials, Endpoint, InternalUser, PrimaryView, ReplicaView, Role, SentinelClient,
+    SentinelPeer, ServerClient, ValkeyError,
+};
 
 /// Who belongs to the application after the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     /// The primary.
     pub primary: Endpoint,
-    /// The replicas that each Sentinel shall list, neither more nor less.
+    /// All replicas that shall remain, dead ones too. A Sentinel lists no others, and of these at
+    /// least those that are attached to the primary.
     pub replicas: Vec<Endpoint>,
-    /// All Sentinels that shall remain.
+    /// All Sentinels that shall remain, dead ones too. A Sentinel lists no others, and of these at
+    /// least those that answer.
     pub sentinels: Vec<Endpoint>,
     /// Longest for all Sentinels together.
     pub within: Duration,
@@ -78,52 +86,405 @@ pub enum MembershipError {
     },
 }
 
+/// What a Sentinel says, read at one time.
+struct Look {
+    view: PrimaryView,
+    replicas: Vec<ReplicaView>,
+    peers: Vec<SentinelPeer>,
+}
+
+/// A Sentinel that answers.
+struct Member {
+    client: SentinelClient,
+    id: String,
+}
+
+/// The Sentinels of the application, the dead ones by name only.
+struct Members {
+    alive: Vec<Member>,
+    silent: Vec<Endpoint>,
+}
+
+impl Members {
+    async fn gather(endpoints: &[Endpoint], credentials: &Credentials) -> Self {
+        let user = InternalUser::CharmedSentinelOperator;
+        let password = credentials.password(user);
+        let asked = join_all(endpoints.iter().map(async |endpoint| {
+            let client = SentinelClient::connect(endpoint, user, password).await?;
+            let id = client.myid().await?;
+            Ok::<_, ValkeyError>(Member { client, id })
+        }))
+        .await;
+        let mut members = Self {
+            alive: Vec::new(),
+            silent: Vec::new(),
+        };
+        for (endpoint, answer) in endpoints.iter().zip(asked) {
+            match answer {
+                Ok(member) => members.alive.push(member),
+                Err(err) => {
+                    tracing::warn!(sentinel = %endpoint, error = %err, "Sentinel is skipped");
+                    members.silent.push(endpoint.clone());
+                }
+            }
+        }
+        members
+    }
+
+    /// Collects the ids of all members, the dead ones' from what others know of them.
+    async fn ids(&self, membership: &Membership) -> BTreeMap<Endpoint, String> {
+        let mut ids = BTreeMap::new();
+        for known in join_all(self.alive.iter().map(|member| member.client.sentinels())).await {
+            for peer in known.unwrap_or_default() {
+                if membership.sentinels.contains(&peer.address) && is_run_id(&peer.id) {
+                    ids.insert(peer.address, peer.id);
+                }
+            }
+        }
+        // What a Sentinel says of itself counts more.
+        for member in &self.alive {
+            ids.insert(member.endpoint().clone(), member.id.clone());
+        }
+        ids
+    }
+}
+
+impl Member {
+    const fn endpoint(&self) -> &Endpoint {
+        self.client.endpoint()
+    }
+
+    /// Reads everything, `None` if it monitors no primary.
+    async fn look(&self) -> Result<Option<Look>, MembershipError> {
+        let (view, replicas, peers) = tokio::join!(
+            self.client.primary(),
+            self.client.replicas(),
+            self.client.sentinels()
+        );
+        let valkey = valkey(self.endpoint());
+        let read = || Ok((view?, replicas?, peers?));
+        let (view, replicas, peers) = read().map_err(valkey)?;
+        Ok(view.map(|view| Look {
+            view,
+            replicas,
+            peers,
+        }))
+    }
+
+    /// Introduces the given Sentinels to this one, without changing what it thinks of the primary.
+    async fn introduce(
+        &self,
+        view: &PrimaryView,
+        sentinels: impl Iterator<Item = (&Endpoint, &String)>,
+    ) -> Result<(), MembershipError> {
+        for (sentinel, id) in sentinels {
+            if sentinel == self.endpoint() {
+                continue;
+            }
+            let hello = Hello {
+                sentinel: sentinel.clone(),
+                sentinel_id: id.clone(),
+                current_epoch: view.config_epoch,
+                primary: view.address.clone(),
+                config_epoch: view.config_epoch,
+            };
+            self.client
+                .publish_hello(&hello)
+                .await
+                .map_err(valkey(self.endpoint()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a Sentinel has to list.
+struct Wanted<'a> {
+    membership: &'a Membership,
+    /// Replicas that are attached to the primary now.
+    attached: BTreeSet<Endpoint>,
+    /// Sentinels that answer.
+    alive: BTreeSet<Endpoint>,
+}
+
+impl Wanted<'_> {
+    /// Returns members that are listed and do not belong.
+    fn ghosts(&self, look: &Look) -> Vec<Endpoint> {
+        let replicas = look.replicas.iter().map(|replica| &replica.address);
+        let peers = look.peers.iter().map(|peer| &peer.address);
+        replicas
+            .filter(|address| !self.membership.replicas.contains(address))
+            .chain(peers.filter(|address| !self.membership.sentinels.contains(address)))
+            .cloned()
+            .collect()
+    }
+
+    /// Says what a Sentinel lacks or knows too much, `None` if its view is as it should be.
+    fn missing(&self, sentinel: &Endpoint, look: &Look) -> Option<String> {
+        if look.view.address != self.membership.primary {
+            return Some(format!("names {} as the primary", look.view.address));
+        }
+        if let Some(ghost) = self.ghosts(look).first() {
+            return Some(format!("still lists {ghost}"));
+        }
+        let lists_replica = |address: &Endpoint| {
+            look.replicas.iter().any(|replica| {
+                replica.address == *address && replica.link_up && !replica.flags.is_down()
+            })
+        };
+        let replicas = self
+            .membership
+            .replicas
+            .iter()
+            .filter(|r| self.attached.contains(r));
+        if let Some(replica) = replicas.into_iter().find(|replica| !lists_replica(replica)) {
+            return Some(format!("does not list the replica {replica} as linked yet"));
+        }
+        let lists_peer = |address: &Endpoint| {
+            let mut peers = look.peers.iter();
+            peers.any(|peer| peer.address == *address && !peer.flags.is_down())
+        };
+        let mut peers = self.alive.iter().filter(|peer| *peer != sentinel);
+        let peer = peers.find(|peer| !lists_peer(peer))?;
+        Some(format!("does not list the Sentinel {peer} yet"))
+    }
+}
+
 /// Says whether a Sentinel may be reset now: a living primary, and nothing down anywhere.
+///
+/// Members that are dead are no obstacle, and neither are the ghosts that the reset is to remove.
 ///
 /// # Errors
 ///
 /// [`MembershipError::Unsafe`] with the first reason why not.
-#[allow(clippy::unused_async)]
 pub async fn safe_to_reset(
     membership: &Membership,
-    _credentials: &Credentials,
+    credentials: &Credentials,
 ) -> Result<(), MembershipError> {
-    Err(MembershipError::Unsafe {
-        who: membership.primary.clone(),
-        why: "not written".to_owned(),
-    })
+    let members = Members::gather(&membership.sentinels, credentials).await;
+    attached_if_safe(membership, &members, credentials)
+        .await
+        .map(drop)
+}
+
+/// As [`safe_to_reset`]; returns the replicas that are attached to the primary.
+async fn attached_if_safe(
+    membership: &Membership,
+    members: &Members,
+    credentials: &Credentials,
+) -> Result<BTreeSet<Endpoint>, MembershipError> {
+    let not_safe = |who: &Endpoint, why: String| MembershipError::Unsafe {
+        who: who.clone(),
+        why,
+    };
+    for member in &members.alive {
+        let Some(look) = member.look().await? else {
+            continue;
+        };
+        let flags = &look.view.flags;
+        let why = if flags.failover_in_progress() {
+            "has a failover under way".to_owned()
+        } else if flags.is_down() {
+            "takes the primary for down".to_owned()
+        } else if look.view.address != membership.primary {
+            format!("names {} as the primary", look.view.address)
+        } else if member
+            .client
+            .is_tilted()
+            .await
+            .map_err(valkey(member.endpoint()))?
+        {
+            "is in TILT mode and takes no decisions".to_owned()
+        } else {
+            continue;
+        };
+        return Err(not_safe(member.endpoint(), why));
+    }
+    attached(membership, credentials).await
+}
+
+/// Asks the primary for its replicas, which proves that it lives.
+async fn attached(
+    membership: &Membership,
+    credentials: &Credentials,
+) -> Result<BTreeSet<Endpoint>, MembershipError> {
+    let primary = &membership.primary;
+    let not_safe = |why: String| MembershipError::Unsafe {
+        who: primary.clone(),
+        why,
+    };
+    let user = InternalUser::CharmedOperator;
+    let asked = async {
+        let server = ServerClient::connect(primary, user, credentials.password(user)).await?;
+        server.replication().await
+    };
+    match asked.await {
+        // From a living primary alone a Sentinel learns its replicas again.
+        Err(err) => Err(not_safe(format!(
+            "is the primary and does not answer ({err})"
+        ))),
+        Ok(info) if info.role != Role::Primary => {
+            Err(not_safe("does not say that it is the primary".to_owned()))
+        }
+        Ok(info) => Ok(info
+            .replicas
+            .into_iter()
+            .filter(super::server_info::AttachedReplica::is_online)
+            .map(|replica| replica.address)
+            .collect()),
+    }
 }
 
 /// Makes a new Sentinel known to all others and them to it, without waiting for their hellos.
 ///
+/// Returns once every living Sentinel lists the new one, and it lists all of them.
+///
 /// # Errors
 ///
-/// [`MembershipError`] if the new Sentinel itself does not answer or does not monitor the primary.
-#[allow(clippy::unused_async)]
+/// [`MembershipError`] if the new Sentinel itself does not answer or does not monitor the primary,
+/// or if somebody lacks somebody within [`ANNOUNCE_LIMIT`].
 pub async fn announce(
     new: &Endpoint,
     membership: &Membership,
-    _credentials: &Credentials,
+    credentials: &Credentials,
 ) -> Result<MembershipReport, MembershipError> {
-    let _ = membership;
-    Err(MembershipError::Unsafe {
-        who: new.clone(),
-        why: "not written".to_owned(),
-    })
+    let deadline = Instant::now() + ANNOUNCE_LIMIT.min(membership.within);
+    let members = Members::gather(&membership.sentinels, credentials).await;
+    let unfinished = |who: &Endpoint, missing: String| MembershipError::Unfinished {
+        who: who.clone(),
+        missing,
+    };
+    if !members.alive.iter().any(|member| member.endpoint() == new) {
+        return Err(unfinished(new, "does not answer".to_owned()));
+    }
+    let ids = members.ids(membership).await;
+    let mut report = MembershipReport {
+        skipped: members.silent.clone(),
+        ..Default::default()
+    };
+    for member in &members.alive {
+        let is_new = member.endpoint() == new;
+        let Some(look) = member.look().await? else {
+            return Err(unfinished(
+                member.endpoint(),
+                "monitors no primary".to_owned(),
+            ));
+        };
+        if look.view.address != membership.primary {
+            let missing = format!("names {} as the primary", look.view.address);
+            return Err(unfinished(member.endpoint(), missing));
+        }
+        // The new one is told of all, the others only of the new one.
+        let told = ids
+            .iter()
+            .filter(|(sentinel, _)| is_new || *sentinel == new);
+        member.introduce(&look.view, told).await?;
+    }
+    let alive: BTreeSet<&Endpoint> = members.alive.iter().map(Member::endpoint).collect();
+    for member in &members.alive {
+        loop {
+            let peers = member
+                .client
+                .sentinels()
+                .await
+                .map_err(valkey(member.endpoint()))?;
+            let lists = |wanted: &&Endpoint| peers.iter().any(|peer| peer.address == **wanted);
+            let all = if member.endpoint() == new {
+                alive.iter().filter(|other| **other != new).all(lists)
+            } else {
+                lists(&new)
+            };
+            if all {
+                report.settled.push(member.endpoint().clone());
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Err(unfinished(
+                    member.endpoint(),
+                    "does not list all Sentinels".to_owned(),
+                ));
+            }
+            tokio::time::sleep(MEMBERSHIP_POLL).await;
+        }
+    }
+    Ok(report)
 }
 
 /// Makes every Sentinel know exactly the members, resetting one after another where needed.
 ///
+/// Whoever is to be forgotten has to be stopped before, or it introduces itself again.
+///
 /// # Errors
 ///
-/// [`MembershipError`]; safe to call again.
-#[allow(clippy::unused_async)]
+/// [`MembershipError`]; safe to call again, it goes on where it stopped.
 pub async fn forget(
     membership: &Membership,
-    _credentials: &Credentials,
+    credentials: &Credentials,
 ) -> Result<MembershipReport, MembershipError> {
-    Err(MembershipError::Unsafe {
-        who: membership.primary.clone(),
-        why: "not written".to_owned(),
-    })
+    let deadline = Instant::now() + membership.within;
+    let members = Members::gather(&membership.sentinels, credentials).await;
+    // From before the first reset, so that dead members stay known and keep counting.
+    let ids = members.ids(membership).await;
+    let mut report = MembershipReport {
+        skipped: members.silent.clone(),
+        ..Default::default()
+    };
+    let mut wanted = Wanted {
+        membership,
+        attached: attached(membership, credentials).await?,
+        alive: members
+            .alive
+            .iter()
+            .map(|member| member.endpoint().clone())
+            .collect(),
+    };
+    for member in &members.alive {
+        let mut was_reset = false;
+        loop {
+            let Some(look) = member.look().await? else {
+                return Err(MembershipError::Unfinished {
+                    who: member.endpoint().clone(),
+                    missing: "monitors no primary".to_owned(),
+                });
+            };
+            let Some(missing) = wanted.missing(member.endpoint(), &look) else {
+                break;
+            };
+            if Instant::now() >= deadline {
+                return Err(MembershipError::Unfinished {
+                    who: member.endpoint().clone(),
+                    missing,
+                });
+            }
+            let ghosts = wanted.ghosts(&look);
+            if !ghosts.is_empty() && !was_reset {
+                // Asked anew right before each reset: what was safe a moment ago may not be now.
+                wanted.attached = attached_if_safe(membership, &members, credentials).await?;
+                member
+                    .client
+                    .reset()
+                    .await
+                    .map_err(valkey(member.endpoint()))?;
+                tracing::info!(sentinel = %member.endpoint(), ?ghosts, "Sentinel reset");
+                was_reset = true;
+            }
+            // Hellos come by themselves, but later; replicas are learned from the primary only.
+            member.introduce(&look.view, ids.iter()).await?;
+            member
+                .client
+                .shorten_periods()
+                .await
+                .map_err(valkey(member.endpoint()))?;
+            tokio::time::sleep(MEMBERSHIP_POLL).await;
+        }
+        if was_reset {
+            report.reset.push(member.endpoint().clone());
+        }
+        report.settled.push(member.endpoint().clone());
+    }
+    Ok(report)
+}
+
+fn valkey(who: &Endpoint) -> impl FnOnce(ValkeyError) -> MembershipError + use<> {
+    let who = who.clone();
+    move |source| MembershipError::Valkey { who, source }
 }

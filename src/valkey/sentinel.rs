@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 use serde::Serialize;
 
-use crate::limits::{COMMAND_TIMEOUT, MONITOR_NAME};
+use crate::limits::{COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD};
 use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
 use crate::valkey::sentinel_view::Vote;
@@ -325,6 +325,20 @@ impl SentinelClient {
         let mut debug = cmd("SENTINEL");
         debug.arg("DEBUG").arg(period.name()).arg(millis(every));
         self.ask("SENTINEL DEBUG", &debug).await.map(drop)
+    }
+
+    /// Sets the charm's shorter periods, with which changes are seen within about a second.
+    ///
+    /// To be called after each start of the Sentinel; calling it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValkeyError`].
+    pub async fn shorten_periods(&self) -> Result<(), ValkeyError> {
+        self.set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
+            .await?;
+        self.set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
+            .await
     }
 
     /// Starts a failover by Sentinel.

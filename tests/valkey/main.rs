@@ -12,5 +12,6 @@ mod cluster;
 
 mod clients;
 mod handover;
+mod membership;
 mod timers;
 mod writers;
