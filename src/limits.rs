@@ -231,7 +231,13 @@ pub const SERVER_VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// Long enough for a start, a small sync and its discovery in one go; short enough that Juju's
 /// other events are not held up for long. The watcher wakes the charm again.
-pub const PASS_LIMIT: Duration = Duration::from_secs(45);
+pub const PASS_LIMIT: Duration = Duration::from_secs(20);
+
+/// Longest that an ordinary hook waits for what depends on other units or on people.
+pub const PASS_LIMIT_FOREIGN: Duration = Duration::from_secs(3);
+
+/// How often the holder of the lease renews it during a step.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(8);
 
 /// Longest that a leaving unit works on leaving before the hook fails and Juju runs it again.
 ///

@@ -5,10 +5,10 @@ use futures::future::join_all;
 
 use crate::{
     charm::Charm,
-    limits::{LEASE_CONFIRM_LIMIT, LEASE_TTL, SENTINEL_PORT, SERVER_PORT},
+    limits::{LEASE_CONFIRM_LIMIT, LEASE_RENEWAL, LEASE_TTL, SENTINEL_PORT, SERVER_PORT},
     observer::{endpoint, sentinel_client, server_client},
-    planner::{Observation, UnitName, numbers::majority},
-    valkey::{Endpoint, ValkeyError, membership},
+    planner::{Observation, UnitName, numbers::majority, observation::Lease},
+    valkey::{Endpoint, ValkeyError, lease::LeaseOutcome, membership},
 };
 
 use super::credentials;
@@ -63,6 +63,45 @@ async fn try_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
         "another unit holds it, or {wanted} replicas did not acknowledge it"
     );
     Ok(())
+}
+
+/// Renews the lease as long as it is awaited, if this unit holds it; ends when another unit took it.
+///
+/// Ends with an error only; a primary that does not answer for a while is asked again.
+pub(super) fn keep_lease(
+    charm: &Charm,
+    seen: &Observation,
+) -> impl Future<Output = anyhow::Error> + 'static {
+    let credentials = charm.credentials.clone();
+    let token = seen.me.as_str().to_owned();
+    let hosts: Vec<String> = seen
+        .members()
+        .iter()
+        .filter_map(|unit| seen.host_of(unit))
+        .map(str::to_owned)
+        .collect();
+    let held = seen.lease == Lease::Mine;
+    async move {
+        let Some(credentials) = credentials.filter(|_| held) else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(LEASE_RENEWAL).await;
+            // A hand-over moves the primary meanwhile: whoever takes the write is it.
+            for host in &hosts {
+                let Ok(client) = server_client(host, &credentials).await else {
+                    continue;
+                };
+                match client.lease_renew(&token, LEASE_TTL).await {
+                    Ok(LeaseOutcome::HeldBy(holder)) => {
+                        return anyhow::anyhow!("the lease went to {} meanwhile", holder.token);
+                    }
+                    Ok(_) => break,
+                    Err(_) => {}
+                }
+            }
+        }
+    }
 }
 
 /// Gives the lease back; a primary that does not answer lets it run out.

@@ -22,9 +22,13 @@ use crate::{
 /// When the step did not work; carrying it out again later is safe.
 pub async fn execute(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
-    run(charm, seen, step)
-        .await
-        .with_context(|| format!("cannot {step}"))?;
+    // A step can take longer than the lease lasts: saving a large data set, for example.
+    let renewal = membership::keep_lease(charm, seen);
+    tokio::select! {
+        done = run(charm, seen, step) => done,
+        lost = renewal => Err(lost),
+    }
+    .with_context(|| format!("cannot {step}"))?;
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     info!(unit = %seen.me, %step, elapsed_ms, "Step done");
     Ok(())

@@ -10,7 +10,7 @@ use crate::{
     charm::{Charm, unix_now},
     executor, history,
     juju::{ToolError, hook_tools::Status},
-    limits::{LOOKS_MAX, POLL_MAX, POLL_MIN, WAKE_SOON},
+    limits::{LOOKS_MAX, PASS_LIMIT_FOREIGN, POLL_MAX, POLL_MIN, WAKE_SOON},
     observer,
     planner::{self, Intent, Observation, Plan, Reason, Step, UnitName, invariants, leader},
     status,
@@ -38,7 +38,8 @@ struct Failure {
 /// When a hook tool failed, a plan would break an invariant, or a unit cannot leave without losing data.
 pub async fn run(charm: &mut Charm, intent: Intent, limit: Duration) -> anyhow::Result<Outcome> {
     let leaving = intent == Intent::Leave;
-    let end = Instant::now() + limit;
+    let begun = Instant::now();
+    let end = begun + limit;
     let mut pause = POLL_MIN;
     let mut shown: Option<Status> = None;
     let mut failure: Option<Failure> = None;
@@ -82,6 +83,12 @@ pub async fn run(charm: &mut Charm, intent: Intent, limit: Duration) -> anyhow::
         };
         if waits {
             show_progress(charm, &plan, failure.as_ref(), &mut shown).await?;
+            let soon = leaving || plan.reason().is_none_or(Reason::comes_soon);
+            let end = if soon {
+                end
+            } else {
+                end.min(begun + PASS_LIMIT_FOREIGN)
+            };
             if Instant::now() + pause >= end {
                 last = Some(Outcome { seen, plan });
                 break;

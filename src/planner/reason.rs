@@ -127,6 +127,25 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Returns whether what is awaited usually comes within seconds, so that a hook waits for it.
+    ///
+    /// The rest depends on other units or on people: a later hook looks again, and this one does
+    /// not keep Juju's other events waiting.
+    #[must_use]
+    pub const fn comes_soon(&self) -> bool {
+        matches!(
+            self,
+            Self::ServerSilent(_)
+                | Self::Loading(_)
+                | Self::Syncing { .. }
+                | Self::Discovery { .. }
+                | Self::FailingOver
+                | Self::LeaseHeld(_)
+        )
+    }
+}
+
 /// Writes bytes as a person reads them.
 #[must_use]
 pub fn bytes(count: u64) -> String {
