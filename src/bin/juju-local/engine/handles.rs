@@ -1,0 +1,175 @@
+//! Handles for tests and trials that Juju does not have.
+
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::api::{Handle, Response};
+
+use super::model::{Lease, Machine, Model, Settings, Unit, Variant, later};
+use super::removal::unit_environment;
+use super::state::Engine;
+use super::{agent, network, processes};
+
+/// Returns the name of the packet filter's table for a unit.
+#[must_use]
+pub fn table(model: &Model, unit: &Unit) -> String {
+    let [_, second, third, host] = model.address(unit).octets();
+    format!("juju_local_{second}_{third}_{host}")
+}
+
+/// Does what a handle is for.
+///
+/// # Errors
+///
+/// With a text for a person.
+pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> {
+    match handle {
+        Handle::Leader(unit) => {
+            let mut state = engine.lock();
+            let model = &mut state.model;
+            let found = model.units.get(&unit).ok_or_else(|| missing(&unit))?;
+            let name = found.application.clone();
+            let until = later(jiff::Timestamp::now(), model.settings.lease_seconds);
+            if let Some(application) = model.applications.get_mut(&name) {
+                application.lease = Some(Lease { holder: unit, until });
+            }
+            engine.save(&state);
+        }
+        Handle::Freeze(unit) => {
+            let entries = set_machine(engine, &unit, Machine::Frozen)?;
+            processes::signal_all(&entries, Signal::STOP);
+        }
+        Handle::Thaw(unit) => {
+            let entries = unit_environment(&engine.lock().model.uuid, &unit);
+            processes::signal_all(&entries, Signal::CONT);
+            set_machine(engine, &unit, Machine::Up)?;
+        }
+        Handle::Kill(unit) => kill(engine, &unit)?,
+        Handle::Reboot { unit, lose_disk } => reboot(engine, &unit, lose_disk)?,
+        Handle::Cut(unit) => cut(engine, &unit, true)?,
+        Handle::Heal(unit) => cut(engine, &unit, false)?,
+        Handle::Variant(text) => {
+            let variant = Variant::parse(&text).ok_or_else(|| {
+                format!("cannot take variant {text:?}; it is one of 3.6, 4.0 and 4.0-bug")
+            })?;
+            let mut state = engine.lock();
+            state.model.variant = variant;
+            let units: Vec<String> = state.model.units.keys().cloned().collect();
+            engine.save(&state);
+            drop(state);
+            for unit in units {
+                super::links(engine, &unit).map_err(|error| format!("{error:#}"))?;
+            }
+        }
+        Handle::Setting(changes) => {
+            let mut state = engine.lock();
+            state.model.settings = changed(&state.model.settings, &changes)?;
+            let names: Vec<String> = state.model.units.keys().cloned().collect();
+            for name in names {
+                state.rearm_update_status(&name);
+            }
+            engine.save(&state);
+        }
+        Handle::Settings => {
+            let settings = serde_json::to_value(&engine.lock().model.settings);
+            return Ok(Response::Value(settings.unwrap_or_default()));
+        }
+        Handle::CrashEngine => {
+            processes::signal(std::process::id(), Signal::KILL);
+        }
+    }
+    Ok(Response::Done)
+}
+
+/// Says that there is no such unit.
+fn missing(unit: &str) -> String {
+    format!("unit {unit:?} not found")
+}
+
+/// Returns settings with changes applied.
+fn changed(
+    settings: &Settings,
+    changes: &std::collections::BTreeMap<String, String>,
+) -> Result<Settings, String> {
+    let mut document = serde_json::to_value(settings).map_err(|error| error.to_string())?;
+    let known = document.as_object().cloned().unwrap_or_default();
+    for (key, text) in changes {
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        if !known.contains_key(key) {
+            let names: Vec<_> = known.keys().cloned().collect();
+            return Err(format!("unknown setting {key:?}; there are {}", names.join(", ")));
+        }
+        document[key.as_str()] = value;
+    }
+    serde_json::from_value(document).map_err(|error| format!("cannot take settings: {error}"))
+}
+
+/// Notes what a unit's machine does; returns how its processes are known.
+fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Vec<String>, String> {
+    let mut state = engine.lock();
+    let entries = unit_environment(&state.model.uuid, unit);
+    let found = state.model.units.get_mut(unit).ok_or_else(|| missing(unit))?;
+    if found.state == Machine::Down && machine == Machine::Frozen {
+        return Err(format!("cannot freeze {unit}: its machine is down; reboot it first"));
+    }
+    if machine == Machine::Down {
+        found.boot += 1;
+    }
+    if found.state != Machine::Down || machine == Machine::Down {
+        found.state = machine;
+    }
+    engine.save(&state);
+    Ok(entries)
+}
+
+/// Ends a unit's processes and agent at once.
+fn kill(engine: &Engine, unit: &str) -> Result<(), String> {
+    let entries = set_machine(engine, unit, Machine::Down)?;
+    let left = processes::end_all(&entries, false);
+    if left.is_empty() { Ok(()) } else { Err(format!("cannot end processes {left:?} of {unit}")) }
+}
+
+/// Starts a unit's machine again, after ending what still runs on it.
+fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
+    kill(engine, unit)?;
+    let mut state = engine.lock();
+    if lose_disk {
+        for storage in state.model.storage.values() {
+            if storage.attachment.as_ref().is_some_and(|at| at.unit == unit) {
+                let path = engine.paths.storage(storage);
+                std::fs::remove_dir_all(&path)
+                    .and_then(|()| std::fs::create_dir_all(&path))
+                    .map_err(|error| format!("cannot empty {}: {error}", path.display()))?;
+            }
+        }
+    }
+    agent::found_running(engine, &mut state, unit);
+    super::tasks::interrupt(&mut state.model, unit);
+    state.caches.remove(unit);
+    let found = state.model.units.get_mut(unit).ok_or_else(|| missing(unit))?;
+    found.state = Machine::Up;
+    found.local.rebooted = true;
+    engine.save(&state);
+    Ok(())
+}
+
+/// Cuts a unit's address off, or heals it.
+fn cut(engine: &Engine, unit: &str, on: bool) -> Result<(), String> {
+    let (address, table) = {
+        let state = engine.lock();
+        let found = state.model.units.get(unit).ok_or_else(|| missing(unit))?;
+        if found.cut == on {
+            return Ok(());
+        }
+        (state.model.address(found), table(&state.model, found))
+    };
+    network::cut(address, &table, on).map_err(|error| format!("{error:#}"))?;
+    let mut state = engine.lock();
+    if let Some(found) = state.model.units.get_mut(unit) {
+        found.cut = on;
+    }
+    engine.save(&state);
+    Ok(())
+}

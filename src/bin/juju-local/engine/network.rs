@@ -1,0 +1,153 @@
+//! Gives each model a loopback network of its own, and cuts single addresses off for tests.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::limits::{CONTROLLER_PORT, HOST_FIRST, HOST_LAST, NETWORK_TRIES};
+
+use super::model::Model;
+
+/// Takes a free network 127.a.b.0/24; it stays taken as long as the listener lives.
+///
+/// # Errors
+///
+/// When no free network is found.
+pub fn reserve() -> Result<([u8; 2], TcpListener)> {
+    for _ in 0..NETWORK_TRIES {
+        let mut bytes = [0_u8; 2];
+        getrandom::fill(&mut bytes).context("cannot get random bytes")?;
+        // 127.0.x.x is where other programs of the machine live.
+        let network = [bytes[0].max(1), bytes[1]];
+        if let Ok(listener) = take(network) {
+            return Ok((network, listener));
+        }
+    }
+    bail!("cannot find a free loopback network 127.a.b.0/24; end other models first")
+}
+
+/// Takes a certain network.
+///
+/// # Errors
+///
+/// When it is taken already.
+pub fn take(network: [u8; 2]) -> Result<TcpListener> {
+    let address = Ipv4Addr::new(127, network[0], network[1], 1);
+    TcpListener::bind((address, CONTROLLER_PORT))
+        .with_context(|| format!("cannot reserve the network of {address}"))
+}
+
+/// Takes the next host number for a unit of an application, none that it has had before.
+///
+/// # Errors
+///
+/// When all are in use.
+pub fn next_host(model: &mut Model, application: &str) -> Result<u8> {
+    for _ in HOST_FIRST..=HOST_LAST {
+        let host = model.next_host.clamp(HOST_FIRST, HOST_LAST);
+        model.next_host = if host == HOST_LAST { HOST_FIRST } else { host + 1 };
+        let used = model.units.values().any(|unit| unit.host == host)
+            || model.applications.get(application).is_some_and(|app| app.hosts.contains(&host));
+        if !used {
+            return Ok(host);
+        }
+    }
+    bail!("cannot find a free address for a unit of {application:?}; the model's network is full")
+}
+
+/// Drops, or lets pass again, all traffic between an address and every other one.
+///
+/// # Errors
+///
+/// When the caller is not root, or neither `nft`, `iptables` nor `tc` works.
+pub fn cut(address: Ipv4Addr, table: &str, on: bool) -> Result<()> {
+    let ip = address.to_string();
+    let tools: [(&str, Vec<Vec<String>>); 3] = [
+        ("nft", nft(&ip, table, on)),
+        ("iptables", iptables(&ip, on)),
+        ("tc", tc(address, on)),
+    ];
+    let mut refused = Vec::new();
+    'tools: for (tool, steps) in tools {
+        for (number, arguments) in steps.iter().enumerate() {
+            let output = Command::new(tool).args(arguments).stdin(Stdio::null()).output();
+            match output {
+                Ok(output) if output.status.success() => {}
+                // The first step of tc makes what may be there already.
+                Ok(_) if tool == "tc" && number == 0 => {}
+                Ok(output) => {
+                    let text = String::from_utf8_lossy(&output.stderr);
+                    refused.push(format!("{tool}: {}", text.trim()));
+                    continue 'tools;
+                }
+                Err(error) => {
+                    refused.push(format!("{tool}: {error}"));
+                    continue 'tools;
+                }
+            }
+        }
+        return Ok(());
+    }
+    bail!(
+        "cannot {} the traffic of {ip}: it needs root and one of nft, iptables or tc ({})",
+        if on { "cut" } else { "heal" },
+        refused.join("; ")
+    )
+}
+
+/// Splits a command line at its blanks.
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(ToOwned::to_owned).collect()
+}
+
+/// Returns the steps for nft: one table per address.
+fn nft(ip: &str, table: &str, on: bool) -> Vec<Vec<String>> {
+    if !on {
+        return vec![words(&format!("delete table ip {table}"))];
+    }
+    let mut steps = vec![words(&format!("add table ip {table}"))];
+    let mut chain = words(&format!("add chain ip {table} output"));
+    chain.push("{ type filter hook output priority 0 ; }".to_owned());
+    steps.push(chain);
+    steps.push(words(&format!("add rule ip {table} output ip saddr {ip} ip daddr != {ip} drop")));
+    steps.push(words(&format!("add rule ip {table} output ip daddr {ip} ip saddr != {ip} drop")));
+    steps
+}
+
+/// Returns the steps for iptables.
+fn iptables(ip: &str, on: bool) -> Vec<Vec<String>> {
+    let verb = if on { "-I" } else { "-D" };
+    vec![
+        words(&format!("-w 5 {verb} OUTPUT -s {ip} ! -d {ip} -j DROP")),
+        words(&format!("-w 5 {verb} OUTPUT -d {ip} ! -s {ip} -j DROP")),
+    ]
+}
+
+/// Returns the steps for tc on the loopback interface; the address gives the filters' numbers.
+fn tc(address: Ipv4Addr, on: bool) -> Vec<Vec<String>> {
+    let [_, second, third, host] = address.octets();
+    let hash = (u32::from(second) * 256 + u32::from(third)) % 80;
+    let base = 1 + (hash * 256 + u32::from(host)) * 3;
+    let filter = |number: u32, matches: &str, action: &str| {
+        words(&format!(
+            "filter add dev lo egress protocol ip prio {} u32 {matches} action {action}",
+            base + number
+        ))
+    };
+    let mut steps = vec![words("qdisc add dev lo clsact")];
+    for number in 0..3 {
+        if !on {
+            let prio = base + number;
+            steps.push(words(&format!("filter del dev lo egress protocol ip prio {prio}")));
+        }
+    }
+    if on {
+        let (from, to) =
+            (format!("match ip src {address}/32"), format!("match ip dst {address}/32"));
+        steps.push(filter(0, &format!("{from} {to}"), "ok"));
+        steps.push(filter(1, &from, "drop"));
+        steps.push(filter(2, &to, "drop"));
+    }
+    steps
+}

@@ -1,0 +1,97 @@
+//! Finds and ends processes by what their environment says, through `/proc`.
+
+use std::fs;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::limits::{KILL_GRACE, POLL, SWEEPS_MAX, TERM_GRACE};
+
+/// Returns the processes whose environment has all of the `NAME=value` entries; zombies are left out.
+#[must_use]
+pub fn with_environment(entries: &[String]) -> Vec<u32> {
+    let Ok(listing) = fs::read_dir("/proc") else { return Vec::new() };
+    let own = std::process::id();
+    listing
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+                entries
+                    .iter()
+                    .all(|entry| environ.split(|byte| *byte == 0).any(|var| var == entry.as_bytes()))
+            })
+        })
+        .filter(|pid| started(*pid).is_some())
+        .collect()
+}
+
+/// Returns when a process started, in clock ticks since boot; `None` when it has ended.
+#[must_use]
+pub fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    // The state was field 3; the start is field 22.
+    fields.nth(18)?.parse().ok()
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Sends a signal to a process group.
+pub fn signal_group(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// Sends a signal to all processes with the environment; again until a sweep finds no new one.
+pub fn signal_all(entries: &[String], what: Signal) {
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..SWEEPS_MAX {
+        let fresh: Vec<_> =
+            with_environment(entries).into_iter().filter(|pid| seen.insert(*pid)).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        for pid in fresh {
+            signal(pid, what);
+        }
+    }
+}
+
+/// Ends all processes with the environment: SIGTERM first when `gentle`, then SIGKILL.
+///
+/// Returns those that would not end.
+pub fn end_all(entries: &[String], gentle: bool) -> Vec<u32> {
+    if gentle {
+        signal_all(entries, Signal::TERM);
+        signal_all(entries, Signal::CONT);
+        let deadline = Instant::now() + TERM_GRACE;
+        while Instant::now() < deadline {
+            if with_environment(entries).is_empty() {
+                return Vec::new();
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+    let deadline = Instant::now() + KILL_GRACE;
+    loop {
+        let left = with_environment(entries);
+        if left.is_empty() || Instant::now() > deadline {
+            return left;
+        }
+        for pid in &left {
+            signal(*pid, Signal::KILL);
+        }
+        std::thread::sleep(POLL);
+    }
+}
