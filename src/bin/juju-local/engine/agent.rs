@@ -42,7 +42,9 @@ fn live(engine: &Arc<Engine>, name: &str) {
     let mut placed = false;
     loop {
         let mut state = engine.lock();
-        let Some(unit) = state.model.units.get(name) else { return };
+        let Some(unit) = state.model.units.get(name) else {
+            return;
+        };
         if state.ending || unit.life == Life::Dead {
             return;
         }
@@ -55,7 +57,9 @@ fn live(engine: &Arc<Engine>, name: &str) {
             match place_first(engine, name) {
                 Ok(()) => placed = true,
                 Err(error) => {
-                    engine.log.write(name, "ERROR", "juju.worker.uniter", &format!("{error:#}"));
+                    engine
+                        .log
+                        .write(name, "ERROR", "juju.worker.uniter", &format!("{error:#}"));
                     drop(engine.wait(engine.lock(), Duration::from_secs(1)));
                 }
             }
@@ -77,7 +81,11 @@ fn live(engine: &Arc<Engine>, name: &str) {
 
 /// Says that nothing is to be done, and arms the timer of `update-status`.
 fn idle(engine: &Engine, state: &mut State, name: &str) {
-    if state.timers.get(name).is_none_or(|timers| timers.update_status_at.is_none()) {
+    if state
+        .timers
+        .get(name)
+        .is_none_or(|timers| timers.update_status_at.is_none())
+    {
         state.rearm_update_status(name);
     }
     if let Some(unit) = state.model.units.get_mut(name)
@@ -146,13 +154,19 @@ fn place_first(engine: &Engine, name: &str) -> Result<()> {
     let revision = {
         let mut state = engine.lock();
         for storage in state.model.storage.values() {
-            if storage.attachment.as_ref().is_some_and(|at| at.unit == name) {
+            if storage
+                .attachment
+                .as_ref()
+                .is_some_and(|at| at.unit == name)
+            {
                 let path = engine.paths.storage(storage);
                 std::fs::create_dir_all(&path)
                     .with_context(|| format!("cannot make {}", path.display()))?;
             }
         }
-        let Some((unit, application)) = state.model.unit(name) else { return Ok(()) };
+        let Some((unit, application)) = state.model.unit(name) else {
+            return Ok(());
+        };
         if agent.join("deployed.json").exists() {
             return Ok(());
         }
@@ -173,8 +187,9 @@ fn place_first(engine: &Engine, name: &str) -> Result<()> {
 fn place(engine: &Engine, name: &str, from: &Path) -> Result<()> {
     let into = engine.paths.unit_charm(name);
     let record = engine.paths.agent(name).join("deployed.json");
-    let before: Option<charm::Deployed> =
-        std::fs::read(&record).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let before: Option<charm::Deployed> = std::fs::read(&record)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
     let now = charm::copy_stored(from, &into).context("cannot put the charm's files in place")?;
     if let Some(before) = before {
         charm::remove_vanished(&into, &before, &now)?;
@@ -187,11 +202,15 @@ fn place(engine: &Engine, name: &str, from: &Path) -> Result<()> {
 fn upgrade(engine: &Engine, name: &str, hook: bool) {
     let wanted = {
         let state = engine.lock();
-        let Some((unit, application)) = state.model.unit(name) else { return };
+        let Some((unit, application)) = state.model.unit(name) else {
+            return;
+        };
         (unit.application.clone(), application.revision)
     };
     if let Err(error) = place(engine, name, &engine.paths.charm(&wanted.0, wanted.1)) {
-        engine.log.write(name, "ERROR", "juju.worker.uniter", &format!("{error:#}"));
+        engine
+            .log
+            .write(name, "ERROR", "juju.worker.uniter", &format!("{error:#}"));
         drop(engine.wait(engine.lock(), Duration::from_secs(1)));
         return;
     }
@@ -220,21 +239,32 @@ fn run_hook(engine: &Arc<Engine>, name: &str, hook: &Hook) {
         let id = format!("{name}-{}-{}", hook.name(), random_hex(32));
         let context = Context::of_hook(id.clone(), name, hook);
         let environment = run::environment(&state.model, &context, &engine.paths);
-        let Some(unit) = state.model.units.get(name) else { return };
+        let Some(unit) = state.model.units.get(name) else {
+            return;
+        };
         let boot = unit.boot;
         state.contexts.insert(id.clone(), context);
         engine.save(&state);
         (environment, id, hash, boot)
     };
     let shown = hook.name();
-    let ended = execute(engine, name, &format!("hooks/{shown}"), &shown, environment, boot);
+    let ended = execute(
+        engine,
+        name,
+        &format!("hooks/{shown}"),
+        &shown,
+        environment,
+        boot,
+    );
 
     let mut state = engine.lock();
     let context = state.contexts.remove(&id);
     if state.ending {
         return;
     }
-    let Some(unit) = state.model.units.get_mut(name) else { return };
+    let Some(unit) = state.model.units.get_mut(name) else {
+        return;
+    };
     if unit.boot != boot || unit.life == Life::Dead {
         return;
     }
@@ -244,7 +274,12 @@ fn run_hook(engine: &Arc<Engine>, name: &str, hook: &Hook) {
     let reboot = context.as_ref().and_then(|context| context.reboot);
     let outcome = match ended {
         Ok(None) => {
-            engine.log.write(name, "INFO", "juju.worker.uniter.operation", &format!("skipped {shown:?} hook (missing)"));
+            engine.log.write(
+                name,
+                "INFO",
+                "juju.worker.uniter.operation",
+                &format!("skipped {shown:?} hook (missing)"),
+            );
             Ok(())
         }
         Ok(Some(ended)) if ended.status.success() => {
@@ -254,7 +289,9 @@ fn run_hook(engine: &Arc<Engine>, name: &str, hook: &Hook) {
             };
             applied.map(|()| {
                 let text = format!("ran {shown:?} hook (via hook dispatching script: dispatch)");
-                engine.log.write(name, "INFO", "juju.worker.uniter.operation", &text);
+                engine
+                    .log
+                    .write(name, "INFO", "juju.worker.uniter.operation", &text);
             })
         }
         Ok(Some(ended)) if ended.interrupted() => {
@@ -301,8 +338,14 @@ fn begin(state: &mut State, name: &str, hook: &Hook) {
     {
         cache.remove(&(facts.id, unit.clone()));
     }
-    let Some(unit) = state.model.units.get_mut(name) else { return };
-    unit.local.flight = Some(Flight { hook: hook.clone(), step: Step::Pending, process: None });
+    let Some(unit) = state.model.units.get_mut(name) else {
+        return;
+    };
+    unit.local.flight = Some(Flight {
+        hook: hook.clone(),
+        step: Step::Pending,
+        process: None,
+    });
     unit.resolution = None;
     if hook.kind != Kind::UpdateStatus {
         unit.agent = Status::now("executing", &hook.running_message());
@@ -342,7 +385,9 @@ fn execute(
 fn note_process(engine: &Engine, name: &str, pid: u32, boot: u64) {
     let mut state = engine.lock();
     let started = processes::started(pid);
-    let Some(unit) = state.model.units.get_mut(name) else { return };
+    let Some(unit) = state.model.units.get_mut(name) else {
+        return;
+    };
     if unit.boot != boot {
         processes::signal_group(pid, rustix::process::Signal::KILL);
         return;
@@ -361,7 +406,9 @@ fn finish(engine: &Engine, state: &mut State, name: &str, hook: &Hook, hash: &st
     if let Some(timers) = state.timers.get_mut(name) {
         timers.retry_delay = 0.0;
     }
-    let Some(unit) = state.model.units.get_mut(name) else { return };
+    let Some(unit) = state.model.units.get_mut(name) else {
+        return;
+    };
     resolver::commit(&mut unit.local, hook, hash);
     unit.resolution = None;
     match hook.kind {
@@ -401,7 +448,9 @@ fn finish(engine: &Engine, state: &mut State, name: &str, hook: &Hook, hash: &st
         }
         Kind::SecretRemove => {
             if let Some((id, revision)) = &hook.secret {
-                unit.local.secrets.insert(format!("removed {id}"), *revision);
+                unit.local
+                    .secrets
+                    .insert(format!("removed {id}"), *revision);
             }
         }
         _ => {}
@@ -410,12 +459,23 @@ fn finish(engine: &Engine, state: &mut State, name: &str, hook: &Hook, hash: &st
 
 /// Notes that a hook has failed, and when it runs again.
 fn fail(engine: &Engine, state: &mut State, name: &str, hook: &Hook, why: &str) {
-    let text = format!("hook {:?} (via hook dispatching script: dispatch) failed: {why}", hook.name());
-    engine.log.write(name, "ERROR", "juju.worker.uniter.operation", &text);
-    let (first, most) =
-        (state.model.settings.retry_seconds, state.model.settings.retry_max_seconds);
+    let text = format!(
+        "hook {:?} (via hook dispatching script: dispatch) failed: {why}",
+        hook.name()
+    );
+    engine
+        .log
+        .write(name, "ERROR", "juju.worker.uniter.operation", &text);
+    let (first, most) = (
+        state.model.settings.retry_seconds,
+        state.model.settings.retry_max_seconds,
+    );
     let timers = state.timers.entry(name.to_owned()).or_default();
-    let delay = if timers.retry_delay <= 0.0 { first } else { timers.retry_delay };
+    let delay = if timers.retry_delay <= 0.0 {
+        first
+    } else {
+        timers.retry_delay
+    };
     timers.retry_delay = (delay * 2.0).min(most);
     timers.retry_at = Duration::try_from_secs_f64(delay)
         .ok()
@@ -431,14 +491,24 @@ fn fail(engine: &Engine, state: &mut State, name: &str, hook: &Hook, why: &str) 
 
 /// Marks a hook that nobody runs any more as failed; the retry starts with the first delay.
 pub fn found_running(engine: &Engine, state: &mut State, name: &str) {
-    let pending = state.model.units.get(name).and_then(|unit| unit.local.flight.clone());
+    let pending = state
+        .model
+        .units
+        .get(name)
+        .and_then(|unit| unit.local.flight.clone());
     if let Some(flight) = pending.filter(|flight| flight.step == Step::Pending) {
         if let Some((pid, since)) = flight.process
             && processes::started(pid) == Some(since)
         {
             processes::signal_group(pid, rustix::process::Signal::KILL);
         }
-        fail(engine, state, name, &flight.hook, "found running after the agent's restart");
+        fail(
+            engine,
+            state,
+            name,
+            &flight.hook,
+            "found running after the agent's restart",
+        );
     }
 }
 
@@ -446,14 +516,26 @@ pub fn found_running(engine: &Engine, state: &mut State, name: &str) {
 fn run_action(engine: &Arc<Engine>, name: &str, task: u64) {
     let (environment, id, boot, action, command, previous) = {
         let mut state = engine.lock();
-        let Some(found) = state.model.tasks.get_mut(&task) else { return };
+        let Some(found) = state.model.tasks.get_mut(&task) else {
+            return;
+        };
         "running".clone_into(&mut found.status);
         found.started = Some(jiff::Timestamp::now());
         let action = found.action.clone();
         let command = (action == "juju-exec")
-            .then(|| found.parameters.get("command").and_then(|text| text.as_str()).map(ToOwned::to_owned))
+            .then(|| {
+                found
+                    .parameters
+                    .get("command")
+                    .and_then(|text| text.as_str())
+                    .map(ToOwned::to_owned)
+            })
             .flatten();
-        let label = if command.is_some() { "run-commands" } else { action.as_str() };
+        let label = if command.is_some() {
+            "run-commands"
+        } else {
+            action.as_str()
+        };
         let id = format!("{name}-{label}-{}", random_hex(32));
         let context = Context {
             id: id.clone(),
@@ -463,7 +545,9 @@ fn run_action(engine: &Arc<Engine>, name: &str, task: u64) {
             ..Context::default()
         };
         let environment = run::environment(&state.model, &context, &engine.paths);
-        let Some(unit) = state.model.units.get_mut(name) else { return };
+        let Some(unit) = state.model.units.get_mut(name) else {
+            return;
+        };
         let (boot, previous) = (unit.boot, unit.agent.clone());
         let message = match command {
             Some(_) => "running commands".to_owned(),
@@ -475,25 +559,16 @@ fn run_action(engine: &Arc<Engine>, name: &str, task: u64) {
         (environment, id, boot, action, command, previous)
     };
     let ended = match &command {
-        Some(text) => shell(engine, name, text, environment).and_then(|running| {
-            note_task(engine, task, running.pid());
-            running.wait().map(Some)
-        }),
-        None => {
-            let charm = engine.paths.unit_charm(name);
-            match run::entry(&charm, &format!("actions/{action}")) {
-                Entry::Dispatch(program) | Entry::Own(program) => {
-                    run::start(engine, &program, &[], environment, name, &action, None).and_then(
-                        |running| {
-                            note_task(engine, task, running.pid());
-                            running.wait().map(Some)
-                        },
-                    )
-                }
-                Entry::Missing => Ok(None),
-            }
-        }
+        Some(text) => shell(engine, name, text, environment).map(Some),
+        None => start_action(engine, name, &action, environment),
     };
+    let ended = ended.and_then(|running| {
+        let Some(running) = running else {
+            return Ok(None);
+        };
+        note_task(engine, task, running.pid());
+        running.wait().map(Some)
+    });
     let mut state = engine.lock();
     let context = state.contexts.remove(&id);
     if let Some(unit) = state.model.units.get_mut(name)
@@ -504,6 +579,22 @@ fn run_action(engine: &Arc<Engine>, name: &str, task: u64) {
     }
     super::tasks::end(engine, &mut state, task, context, ended, command.is_some());
     engine.save(&state);
+}
+
+/// Starts an action of the charm; `None` when it has none of that name.
+fn start_action(
+    engine: &Arc<Engine>,
+    name: &str,
+    action: &str,
+    environment: Vec<(String, String)>,
+) -> Result<Option<run::Running>> {
+    let charm = engine.paths.unit_charm(name);
+    match run::entry(&charm, &format!("actions/{action}")) {
+        Entry::Dispatch(program) | Entry::Own(program) => {
+            run::start(engine, &program, &[], environment, name, action, None).map(Some)
+        }
+        Entry::Missing => Ok(None),
+    }
 }
 
 /// Notes a task's process, so that it can be cancelled and is found by another engine.
@@ -523,8 +614,20 @@ fn shell(
     environment: Vec<(String, String)>,
 ) -> Result<run::Running> {
     let bash = Path::new("/bin/bash");
-    let shell = if bash.exists() { bash } else { Path::new("/bin/sh") };
-    run::start(engine, shell, &["-s"], environment, name, "juju-exec", Some(text))
+    let shell = if bash.exists() {
+        bash
+    } else {
+        Path::new("/bin/sh")
+    };
+    run::start(
+        engine,
+        shell,
+        &["-s"],
+        environment,
+        name,
+        "juju-exec",
+        Some(text),
+    )
 }
 
 /// Runs a command that came through `juju-exec` on the unit's machine.
@@ -532,7 +635,9 @@ fn run_command(engine: &Arc<Engine>, name: &str) {
     let (environment, id, boot, command, previous) = {
         let mut state = engine.lock();
         let queue = state.commands.get_mut(name);
-        let Some(command) = queue.and_then(std::collections::VecDeque::pop_front) else { return };
+        let Some(command) = queue.and_then(std::collections::VecDeque::pop_front) else {
+            return;
+        };
         let mut context = Context {
             id: format!("{name}-run-commands-{}", random_hex(32)),
             unit: name.to_owned(),
@@ -540,11 +645,17 @@ fn run_command(engine: &Arc<Engine>, name: &str) {
         };
         if let Err(text) = aim(&state, &mut context, &command.call) {
             let stderr = format!("ERROR {text}\n");
-            let _ = command.reply.send(crate::api::ToolEnd { code: 1, stderr, ..Default::default() });
+            let _ = command.reply.send(crate::api::ToolEnd {
+                code: 1,
+                stderr,
+                ..Default::default()
+            });
             return;
         }
         let environment = run::environment(&state.model, &context, &engine.paths);
-        let Some(unit) = state.model.units.get_mut(name) else { return };
+        let Some(unit) = state.model.units.get_mut(name) else {
+            return;
+        };
         let (boot, previous) = (unit.boot, unit.agent.clone());
         unit.agent = Status::now("executing", "running commands");
         let id = context.id.clone();
@@ -552,7 +663,8 @@ fn run_command(engine: &Arc<Engine>, name: &str) {
         engine.save(&state);
         (environment, id, boot, command, previous)
     };
-    let ended = shell(engine, name, &command.call.command, environment).and_then(run::Running::wait);
+    let ended =
+        shell(engine, name, &command.call.command, environment).and_then(run::Running::wait);
     let mut end = crate::api::ToolEnd::default();
     {
         let mut state = engine.lock();
@@ -568,11 +680,12 @@ fn run_command(engine: &Arc<Engine>, name: &str) {
                 end.stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
                 end.stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
                 // The shell's own status does not matter to the commit.
-                let applied = context
-                    .map_or(Ok(()), |context| commit::apply(&mut state.model, &context, &engine.paths));
+                let applied = context.map_or(Ok(()), |context| {
+                    commit::apply(&mut state.model, &context, &engine.paths)
+                });
                 if let Err(text) = applied {
                     end.code = 1;
-                    end.stderr.push_str(&format!("ERROR {text}\n"));
+                    end.stderr = format!("{}ERROR {text}\n", end.stderr);
                 }
             }
             Err(error) => {
@@ -586,7 +699,11 @@ fn run_command(engine: &Arc<Engine>, name: &str) {
 }
 
 /// Aims a command's context at the relation that was asked for.
-fn aim(state: &State, context: &mut Context, call: &crate::api::JujuExecCall) -> Result<(), String> {
+fn aim(
+    state: &State,
+    context: &mut Context,
+    call: &crate::api::JujuExecCall,
+) -> Result<(), String> {
     let Some(text) = &call.relation else {
         return match &call.remote_unit {
             Some(unit) => Err(format!("remote unit: {unit}, provided without a relation")),
@@ -594,7 +711,9 @@ fn aim(state: &State, context: &mut Context, call: &crate::api::JujuExecCall) ->
         };
     };
     let number = text.rsplit(':').next().unwrap_or_default();
-    let id: u64 = number.parse().map_err(|_| "invalid relation id".to_owned())?;
+    let id: u64 = number
+        .parse()
+        .map_err(|_| "invalid relation id".to_owned())?;
     let unit = state.model.units.get(&context.unit);
     if !unit.is_some_and(|unit| unit.local.relations.contains_key(&id)) {
         return Err(format!("unknown relation id: {id}"));
@@ -604,11 +723,17 @@ fn aim(state: &State, context: &mut Context, call: &crate::api::JujuExecCall) ->
     let remote = match (&call.remote_unit, members.as_slice()) {
         (Some(unit), _) if call.force_remote_unit || members.contains(unit) => unit.clone(),
         (Some(unit), _) => {
-            return Err(format!("unknown remote unit {unit}; possibilities are [{shown}]"));
+            return Err(format!(
+                "unknown remote unit {unit}; possibilities are [{shown}]"
+            ));
         }
         (None, []) => return Err(format!("cannot infer remote unit in empty relation {id}")),
         (None, [only]) => only.clone(),
-        (None, _) => return Err(format!("ambiguous remote unit; possibilities are [{shown}]")),
+        (None, _) => {
+            return Err(format!(
+                "ambiguous remote unit; possibilities are [{shown}]"
+            ));
+        }
     };
     context.relation = Some(id);
     context.remote_unit = Some(remote);
@@ -617,5 +742,8 @@ fn aim(state: &State, context: &mut Context, call: &crate::api::JujuExecCall) ->
 
 /// Ends the owning unit's secrets.
 pub fn forget_secrets(state: &mut State, owner: &Owner) {
-    state.model.secrets.retain(|_, secret| secret.owner != *owner);
+    state
+        .model
+        .secrets
+        .retain(|_, secret| secret.owner != *owner);
 }

@@ -37,8 +37,13 @@ fn leases(engine: &Engine, model: &mut Model) -> bool {
     let names: Vec<String> = model.applications.keys().cloned().collect();
     let mut changed = false;
     for name in names {
-        let lease = model.applications.get(&name).and_then(|app| app.lease.clone());
-        let holder = lease.as_ref().and_then(|lease| model.units.get(&lease.holder));
+        let lease = model
+            .applications
+            .get(&name)
+            .and_then(|app| app.lease.clone());
+        let holder = lease
+            .as_ref()
+            .and_then(|lease| model.units.get(&lease.holder));
         let alive = holder
             .is_some_and(|unit| unit.state == Machine::Up && unit.life != Life::Dead && !unit.cut);
         let next = match lease {
@@ -52,10 +57,22 @@ fn leases(engine: &Engine, model: &mut Model) -> bool {
             },
         };
         if let Some(application) = model.applications.get_mut(&name) {
-            if application.lease.as_ref().is_none_or(|lease| lease.holder != next) {
-                engine.log.write(&next, "INFO", "juju.worker.leadership", &format!("{next} promoted to leadership of {name}"));
+            if application
+                .lease
+                .as_ref()
+                .is_none_or(|lease| lease.holder != next)
+            {
+                engine.log.write(
+                    &next,
+                    "INFO",
+                    "juju.worker.leadership",
+                    &format!("{next} promoted to leadership of {name}"),
+                );
             }
-            application.lease = Some(Lease { holder: next, until: later(now, seconds) });
+            application.lease = Some(Lease {
+                holder: next,
+                until: later(now, seconds),
+            });
             changed = true;
         }
     }
@@ -69,7 +86,10 @@ fn elect(model: &Model, application: &str) -> Option<String> {
         .into_iter()
         .filter(|unit| unit.state == Machine::Up && unit.life == Life::Alive && !unit.cut)
         .collect();
-    let begun = model.applications.get(application).is_some_and(|app| app.lease.is_some());
+    let begun = model
+        .applications
+        .get(application)
+        .is_some_and(|app| app.lease.is_some());
     let started = candidates.iter().filter(|unit| unit.local.started).count();
     let place = if begun || started > 0 {
         usize::try_from(random()).unwrap_or(0) % candidates.len().max(1)

@@ -27,18 +27,26 @@ pub fn apply(model: &mut Model, context: &Context, paths: &Paths) -> Result<(), 
         secret(&mut next, context, change, &mut contents)?;
     }
     for (id, revision, content) in contents {
-        paths.store_secret(&id, revision, &content).map_err(|error| format!("{error:#}"))?;
+        paths
+            .store_secret(&id, revision, &content)
+            .map_err(|error| format!("{error:#}"))?;
     }
     *model = next;
     Ok(())
 }
 
 fn databags(model: &mut Model, context: &Context) -> Result<(), String> {
-    let application = model.units.get(&context.unit).map(|unit| unit.application.clone());
+    let application = model
+        .units
+        .get(&context.unit)
+        .map(|unit| unit.application.clone());
     let Some(application) = application else {
         return Err(format!("unit {:?} not found", context.unit));
     };
-    if context.own_application.values().any(|own| !own.changes.is_empty())
+    if context
+        .own_application
+        .values()
+        .any(|own| !own.changes.is_empty())
         && !model.is_leader(&context.unit)
     {
         return Err(format!(
@@ -46,20 +54,35 @@ fn databags(model: &mut Model, context: &Context) -> Result<(), String> {
             context.unit
         ));
     }
-    let units = context.own_unit.iter().map(|entry| (entry, context.unit.clone(), true));
-    let bags =
-        units.chain(context.own_application.iter().map(|entry| (entry, application.clone(), false)));
+    let units = context
+        .own_unit
+        .iter()
+        .map(|entry| (entry, context.unit.clone(), true));
+    let bags = units.chain(
+        context
+            .own_application
+            .iter()
+            .map(|entry| (entry, application.clone(), false)),
+    );
     for ((id, own), owner, is_unit) in bags {
         if own.changes.is_empty() {
             continue;
         }
-        let relation =
-            model.relations.get_mut(id).ok_or_else(|| format!("relation {id} not found"))?;
-        let bags = if is_unit { &mut relation.units } else { &mut relation.applications };
+        let relation = model
+            .relations
+            .get_mut(id)
+            .ok_or_else(|| format!("relation {id} not found"))?;
+        let bags = if is_unit {
+            &mut relation.units
+        } else {
+            &mut relation.applications
+        };
         let bag = bags.entry(owner).or_default();
         bag.apply(&own.changes);
         if bag.size() > DATABAG_MAX {
-            return Err(format!("relation settings of {id} exceed {DATABAG_MAX} bytes"));
+            return Err(format!(
+                "relation settings of {id} exceed {DATABAG_MAX} bytes"
+            ));
         }
     }
     Ok(())
@@ -81,10 +104,17 @@ fn ports(model: &mut Model, context: &Context) -> Result<(), String> {
 }
 
 fn charm_state(model: &mut Model, context: &Context) -> Result<(), String> {
-    let Some((state, true)) = &context.state else { return Ok(()) };
-    let size: usize = state.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let Some((state, true)) = &context.state else {
+        return Ok(());
+    };
+    let size: usize = state
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
     if !model.variant.is_four() && size > STATE_TOTAL_MAX {
-        return Err(format!("max allowed size of charm state ({STATE_TOTAL_MAX}) exceeded: {size}"));
+        return Err(format!(
+            "max allowed size of charm state ({STATE_TOTAL_MAX}) exceeded: {size}"
+        ));
     }
     let unit = model.units.get_mut(&context.unit).ok_or("unit not found")?;
     state.clone_into(&mut unit.charm_state);
@@ -92,7 +122,10 @@ fn charm_state(model: &mut Model, context: &Context) -> Result<(), String> {
 }
 
 fn storage(model: &mut Model, context: &Context) -> Result<(), String> {
-    let dying = model.units.get(&context.unit).is_none_or(|unit| unit.life != Life::Alive);
+    let dying = model
+        .units
+        .get(&context.unit)
+        .is_none_or(|unit| unit.life != Life::Alive);
     if dying && model.variant.is_four() {
         return Ok(());
     }
@@ -113,15 +146,32 @@ pub fn add_storage(
     name: &str,
     count: u32,
 ) -> Result<Vec<String>, String> {
-    let (found, application) = model.unit(unit).ok_or_else(|| format!("unit {unit:?} not found"))?;
-    let spec = application.charm.metadata.storage.get(name).ok_or_else(|| {
-        format!("charm {:?} has no store called {name:?}", application.charm.metadata.name)
-    })?;
+    let (found, application) = model
+        .unit(unit)
+        .ok_or_else(|| format!("unit {unit:?} not found"))?;
+    let spec = application
+        .charm
+        .metadata
+        .storage
+        .get(name)
+        .ok_or_else(|| {
+            format!(
+                "charm {:?} has no store called {name:?}",
+                application.charm.metadata.name
+            )
+        })?;
     let present = model.storage.values().filter(|storage| {
-        storage.name == name && storage.attachment.as_ref().is_some_and(|at| at.unit == unit)
+        storage.name == name
+            && storage
+                .attachment
+                .as_ref()
+                .is_some_and(|at| at.unit == unit)
     });
     let present = u32::try_from(present.count()).unwrap_or(u32::MAX);
-    if spec.count_max.is_some_and(|most| present.saturating_add(count) > most) {
+    if spec
+        .count_max
+        .is_some_and(|most| present.saturating_add(count) > most)
+    {
         return Err(format!(
             "cannot add storage {name:?} to {unit:?}: charm {:?} store {name:?}: at most {} instances supported, {} specified",
             application.charm.metadata.name,
@@ -145,7 +195,10 @@ pub fn add_storage(
                 name: name.to_owned(),
                 kind: kind.to_owned(),
                 life: Life::Alive,
-                attachment: Some(Attachment { unit: unit.to_owned(), life: Life::Alive }),
+                attachment: Some(Attachment {
+                    unit: unit.to_owned(),
+                    life: Life::Alive,
+                }),
                 since: Timestamp::now(),
                 application: application.clone(),
             },
@@ -171,16 +224,31 @@ fn secret(
             secret.label = fields.label.clone().unwrap_or_default();
             let taken = |other: &Secret| other.owner == *owner && other.label == secret.label;
             if !secret.label.is_empty() && model.secrets.values().any(taken) {
-                return Err(format!("secret with label {:?} already exists", secret.label));
+                return Err(format!(
+                    "secret with label {:?} already exists",
+                    secret.label
+                ));
             }
-            contents.extend(secret.set(fields).map(|(revision, map)| (id.clone(), revision, map)));
+            contents.extend(
+                secret
+                    .set(fields)
+                    .map(|(revision, map)| (id.clone(), revision, map)),
+            );
             model.secrets.insert(id.clone(), secret);
         }
         Change::Set { id, fields } => {
             let secret = managed(&mut model.secrets, id, &context.unit, leads)?;
-            contents.extend(secret.set(fields).map(|(revision, map)| (id.clone(), revision, map)));
+            contents.extend(
+                secret
+                    .set(fields)
+                    .map(|(revision, map)| (id.clone(), revision, map)),
+            );
         }
-        Change::Grant { id, target, relation } => {
+        Change::Grant {
+            id,
+            target,
+            relation,
+        } => {
             let secret = managed(&mut model.secrets, id, &context.unit, leads)?;
             secret.grants.insert(target.clone(), *relation);
         }
@@ -197,8 +265,14 @@ fn secret(
                 model.secrets.remove(id);
             }
         }
-        Change::Follow { id, label, revision } => {
-            let Some(secret) = model.secrets.get_mut(id) else { return Ok(()) };
+        Change::Follow {
+            id,
+            label,
+            revision,
+        } => {
+            let Some(secret) = model.secrets.get_mut(id) else {
+                return Ok(());
+            };
             let consumer = secret.consumers.entry(context.unit.clone()).or_default();
             if let Some(label) = label {
                 label.clone_into(&mut consumer.label);
@@ -217,6 +291,12 @@ fn managed<'a>(
     unit: &str,
     leads: bool,
 ) -> Result<&'a mut Secret, String> {
-    let secret = secrets.get_mut(id).ok_or_else(|| format!("secret {id:?} not found"))?;
-    if secret.is_managed_by(unit, leads) { Ok(secret) } else { Err("permission denied".to_owned()) }
+    let secret = secrets
+        .get_mut(id)
+        .ok_or_else(|| format!("secret {id:?} not found"))?;
+    if secret.is_managed_by(unit, leads) {
+        Ok(secret)
+    } else {
+        Err("permission denied".to_owned())
+    }
 }

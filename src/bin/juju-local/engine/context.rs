@@ -82,8 +82,12 @@ impl Context {
     /// Makes the context of a hook.
     #[must_use]
     pub fn of_hook(id: String, unit: &str, hook: &Hook) -> Self {
-        let mut context =
-            Self { id, unit: unit.to_owned(), hook: Some(hook.clone()), ..Self::default() };
+        let mut context = Self {
+            id,
+            unit: unit.to_owned(),
+            hook: Some(hook.clone()),
+            ..Self::default()
+        };
         if let Some(relation) = &hook.relation {
             context.relation = Some(relation.id);
             context.remote_unit.clone_from(&relation.unit);
@@ -97,14 +101,21 @@ impl Context {
     /// Those whose `joined` is committed, the unit whose `joined` runs, and not the one whose `departed` has begun.
     #[must_use]
     pub fn members(&self, model: &Model, relation: u64) -> BTreeSet<String> {
-        let Some(unit) = model.units.get(&self.unit) else { return BTreeSet::new() };
+        let Some(unit) = model.units.get(&self.unit) else {
+            return BTreeSet::new();
+        };
         let mut members: BTreeSet<String> = unit
             .local
             .relations
             .get(&relation)
             .map(|known| known.members.keys().cloned().collect())
             .unwrap_or_default();
-        let begun = unit.local.flight.iter().map(|flight| &flight.hook).chain(&self.hook);
+        let begun = unit
+            .local
+            .flight
+            .iter()
+            .map(|flight| &flight.hook)
+            .chain(&self.hook);
         for hook in begun {
             let Some(facts) = hook.relation.as_ref().filter(|facts| facts.id == relation) else {
                 continue;

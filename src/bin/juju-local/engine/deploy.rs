@@ -24,14 +24,22 @@ use super::state::Engine;
 /// With a text for a person.
 pub fn deploy(engine: &Arc<Engine>, wanted: &Deploy) -> Result<Response, String> {
     if wanted.units > UNITS_MAX {
-        return Err(format!("cannot deploy {} units; at most {UNITS_MAX} at once", wanted.units));
+        return Err(format!(
+            "cannot deploy {} units; at most {UNITS_MAX} at once",
+            wanted.units
+        ));
     }
     if !wanted.attach_storage.is_empty() && wanted.units != 1 {
         return Err("cannot attach storage to more than one unit; deploy one".to_owned());
     }
     // The files are looked at before the name is known to be free, and outside of the lock: this takes time.
-    let staging = engine.paths.root.join("charms").join(format!("staging-{}", super::state::random_hex(8)));
-    let result = stage(&staging, &wanted.path).and_then(|charm| adopt(engine, wanted, charm, &staging));
+    let staging = engine
+        .paths
+        .root
+        .join("charms")
+        .join(format!("staging-{}", super::state::random_hex(8)));
+    let result =
+        stage(&staging, &wanted.path).and_then(|charm| adopt(engine, wanted, charm, &staging));
     let _ = std::fs::remove_dir_all(&staging);
     result
 }
@@ -60,7 +68,10 @@ fn adopt(
     charm: Charm,
     staging: &Path,
 ) -> Result<Response, String> {
-    let name = wanted.name.clone().unwrap_or_else(|| charm.metadata.name.clone());
+    let name = wanted
+        .name
+        .clone()
+        .unwrap_or_else(|| charm.metadata.name.clone());
     charm::names::check_application(&name).map_err(|error| error.to_string())?;
     if charm.metadata.subordinate {
         return Err("cannot deploy subordinate charms here; deploy the principal alone".to_owned());
@@ -69,7 +80,9 @@ fn adopt(
     let storage_counts = storage_counts(&charm, &wanted.storage)?;
     for variable in wanted.env.keys() {
         if variable.is_empty() || variable.contains('=') || variable.starts_with("JUJU_") {
-            return Err(format!("cannot set environment variable {variable:?} for hooks"));
+            return Err(format!(
+                "cannot set environment variable {variable:?} for hooks"
+            ));
         }
     }
     let mut state = engine.lock();
@@ -136,7 +149,10 @@ fn initial_config(
             trust = text == "true";
             continue;
         }
-        let value = charm.config.parse_text(option, text).map_err(|error| error.to_string())?;
+        let value = charm
+            .config
+            .parse_text(option, text)
+            .map_err(|error| error.to_string())?;
         config.insert(option.clone(), value);
     }
     Ok((config, trust))
@@ -150,7 +166,10 @@ fn storage_counts(charm: &Charm, given: &Map) -> Result<BTreeMap<String, u32>, S
     }
     for (name, text) in given {
         let Some(spec) = charm.metadata.storage.get(name) else {
-            return Err(format!("charm {:?} has no store called {name:?}", charm.metadata.name));
+            return Err(format!(
+                "charm {:?} has no store called {name:?}",
+                charm.metadata.name
+            ));
         };
         let directive = charm::StorageDirective::parse(text).map_err(|error| error.to_string())?;
         let count = directive.count.unwrap_or(spec.count_min.max(1));
@@ -194,10 +213,14 @@ pub fn add_units(
 ) -> Result<Vec<String>, String> {
     let app = find(model, application)?;
     if app.life != Life::Alive {
-        return Err(format!("cannot add unit to {application:?}: application is being removed"));
+        return Err(format!(
+            "cannot add unit to {application:?}: application is being removed"
+        ));
     }
     if count == 0 || count > UNITS_MAX {
-        return Err(format!("cannot add {count} units; between 1 and {UNITS_MAX} at once"));
+        return Err(format!(
+            "cannot add {count} units; between 1 and {UNITS_MAX} at once"
+        ));
     }
     if !storage.is_empty() && count != 1 {
         return Err("cannot attach storage to more than one unit; add one".to_owned());
@@ -224,7 +247,11 @@ fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<
     let counts = app.storage_counts.clone();
     let name = format!("{application}/{number}");
     // The hook `install` waits in the queue from the beginning; only storage goes before it.
-    let install = Flight { hook: Hook::plain(Kind::Install), step: Step::Queued, process: None };
+    let install = Flight {
+        hook: Hook::plain(Kind::Install),
+        step: Step::Queued,
+        process: None,
+    };
     let unit = Unit {
         name: name.clone(),
         application: application.to_owned(),
@@ -243,13 +270,19 @@ fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<
         agent: Status::now("allocating", ""),
         ports: BTreeSet::new(),
         charm_state: Map::new(),
-        local: Local { flight: Some(install), charm_revision: revision, ..Local::default() },
+        local: Local {
+            flight: Some(install),
+            charm_revision: revision,
+            ..Local::default()
+        },
         resolution: None,
     };
     model.units.insert(name.clone(), unit);
     attach(model, &name, storage)?;
     for (store, count) in counts {
-        let given = storage.iter().filter(|id| id.split('/').next() == Some(store.as_str()));
+        let given = storage
+            .iter()
+            .filter(|id| id.split('/').next() == Some(store.as_str()));
         let given = u32::try_from(given.count()).unwrap_or(u32::MAX);
         if count > given {
             add_storage(model, &name, &store, count - given)?;
@@ -271,7 +304,11 @@ pub fn refresh(
     resources: &BTreeMap<String, PathBuf>,
 ) -> Result<Response, String> {
     find(&engine.lock().model, name)?;
-    let staging = engine.paths.root.join("charms").join(format!("staging-{}", super::state::random_hex(8)));
+    let staging = engine
+        .paths
+        .root
+        .join("charms")
+        .join(format!("staging-{}", super::state::random_hex(8)));
     let result = stage(&staging, path).and_then(|charm| {
         let mut state = engine.lock();
         let app = find(&state.model, name)?;

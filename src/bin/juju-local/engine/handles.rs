@@ -33,7 +33,10 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
             let name = found.application.clone();
             let until = later(jiff::Timestamp::now(), model.settings.lease_seconds);
             if let Some(application) = model.applications.get_mut(&name) {
-                application.lease = Some(Lease { holder: unit, until });
+                application.lease = Some(Lease {
+                    holder: unit,
+                    until,
+                });
             }
             engine.save(&state);
         }
@@ -96,10 +99,14 @@ fn changed(
     let mut document = serde_json::to_value(settings).map_err(|error| error.to_string())?;
     let known = document.as_object().cloned().unwrap_or_default();
     for (key, text) in changes {
-        let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+        let value: Value =
+            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
         if !known.contains_key(key) {
             let names: Vec<_> = known.keys().cloned().collect();
-            return Err(format!("unknown setting {key:?}; there are {}", names.join(", ")));
+            return Err(format!(
+                "unknown setting {key:?}; there are {}",
+                names.join(", ")
+            ));
         }
         document[key.as_str()] = value;
     }
@@ -110,9 +117,15 @@ fn changed(
 fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Vec<String>, String> {
     let mut state = engine.lock();
     let entries = unit_environment(&state.model.uuid, unit);
-    let found = state.model.units.get_mut(unit).ok_or_else(|| missing(unit))?;
+    let found = state
+        .model
+        .units
+        .get_mut(unit)
+        .ok_or_else(|| missing(unit))?;
     if found.state == Machine::Down && machine == Machine::Frozen {
-        return Err(format!("cannot freeze {unit}: its machine is down; reboot it first"));
+        return Err(format!(
+            "cannot freeze {unit}: its machine is down; reboot it first"
+        ));
     }
     if machine == Machine::Down {
         found.boot += 1;
@@ -128,7 +141,11 @@ fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Vec<Stri
 fn kill(engine: &Engine, unit: &str) -> Result<(), String> {
     let entries = set_machine(engine, unit, Machine::Down)?;
     let left = processes::end_all(&entries, false);
-    if left.is_empty() { Ok(()) } else { Err(format!("cannot end processes {left:?} of {unit}")) }
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("cannot end processes {left:?} of {unit}"))
+    }
 }
 
 /// Starts a unit's machine again, after ending what still runs on it.
@@ -137,7 +154,11 @@ fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
     let mut state = engine.lock();
     if lose_disk {
         for storage in state.model.storage.values() {
-            if storage.attachment.as_ref().is_some_and(|at| at.unit == unit) {
+            if storage
+                .attachment
+                .as_ref()
+                .is_some_and(|at| at.unit == unit)
+            {
                 let path = engine.paths.storage(storage);
                 std::fs::remove_dir_all(&path)
                     .and_then(|()| std::fs::create_dir_all(&path))
@@ -148,7 +169,11 @@ fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
     agent::found_running(engine, &mut state, unit);
     super::tasks::interrupt(&mut state.model, unit);
     state.caches.remove(unit);
-    let found = state.model.units.get_mut(unit).ok_or_else(|| missing(unit))?;
+    let found = state
+        .model
+        .units
+        .get_mut(unit)
+        .ok_or_else(|| missing(unit))?;
     found.state = Machine::Up;
     found.local.rebooted = true;
     engine.save(&state);

@@ -22,21 +22,31 @@ impl DebugLog {
     /// Makes a log that opens its file at the first line.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: Mutex::new(None) }
+        Self {
+            path,
+            file: Mutex::new(None),
+        }
     }
 
     /// Writes lines of a unit. Failures are ignored: a full disk must not stop the units.
     pub fn write(&self, unit: &str, level: &str, logger: &str, text: &str) {
         let time = Timestamp::now().strftime("%H:%M:%S");
         let entity = tag(unit);
-        let line = format!("{entity}: {time} {level} {logger} {}\n", text.trim_end_matches('\n'));
+        let line = format!(
+            "{entity}: {time} {level} {logger} {}\n",
+            text.trim_end_matches('\n')
+        );
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.as_ref().is_some_and(|(_, size)| *size > DEBUG_LOG_MAX) {
             *slot = None;
             let _ = fs::rename(&self.path, self.path.with_extension("log.1"));
         }
         if slot.is_none() {
-            let Ok(file) = OpenOptions::new().append(true).create(true).open(&self.path) else {
+            let Ok(file) = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&self.path)
+            else {
                 return;
             };
             let size = file.metadata().map_or(0, |data| data.len());

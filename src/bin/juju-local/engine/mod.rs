@@ -79,7 +79,7 @@ pub fn run(root: &Path) -> Result<()> {
         let engine = Arc::clone(&engine);
         std::thread::spawn(move || {
             // A client that goes away early is its own business.
-            let _ = serve(&engine, stream);
+            let _ = serve(&engine, &stream);
         });
     }
     Ok(())
@@ -89,7 +89,9 @@ pub fn run(root: &Path) -> Result<()> {
 fn open(paths: &Paths) -> Result<(Model, Option<std::net::TcpListener>)> {
     if let Some(mut model) = paths.load()? {
         // Somebody else may have taken the network while no engine ran; the units' addresses still work.
-        let network = network::take(model.network).map_err(|error| eprintln!("{error:#}")).ok();
+        let network = network::take(model.network)
+            .map_err(|error| eprintln!("{error:#}"))
+            .ok();
         let until = later(Timestamp::now(), model.settings.lease_seconds);
         for application in model.applications.values_mut() {
             if let Some(lease) = &mut application.lease {
@@ -102,14 +104,27 @@ fn open(paths: &Paths) -> Result<(Model, Option<std::net::TcpListener>)> {
     let (network, listener) = network::reserve()?;
     let hex = state::random_hex(32);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
-    let uuid =
-        format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32));
-    let name = paths.root.file_name().and_then(|name| name.to_str()).unwrap_or("default");
+    let uuid = format!(
+        "{}-{}-4{}-8{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(13, 16),
+        part(17, 20),
+        part(20, 32)
+    );
+    let name = paths
+        .root
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("default");
     let model = Model {
         name: name.to_owned(),
         uuid,
         variant: Variant::default(),
-        settings: Settings { seed: state::random(), ..Settings::default() },
+        settings: Settings {
+            seed: state::random(),
+            ..Settings::default()
+        },
         network,
         next_host: crate::limits::HOST_FIRST,
         next_machine: 0,
@@ -175,16 +190,25 @@ fn links(engine: &Engine, unit: &str) -> Result<()> {
         let _ = fs::remove_file(at);
         symlink(target, at).with_context(|| format!("cannot make {}", at.display()))
     };
-    for name in tools::TOOLS.iter().map(|(name, _)| *name).chain(["juju-exec"]) {
+    for name in tools::TOOLS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["juju-exec"])
+    {
         link(&engine.program, &tools.join(name))?;
     }
-    link(Path::new("../../engine.socket"), &agent.join("agent.socket"))
+    link(
+        Path::new("../../engine.socket"),
+        &agent.join("agent.socket"),
+    )
 }
 
 /// Answers one connection: one request, one response.
-fn serve(engine: &Arc<Engine>, stream: UnixStream) -> Result<()> {
+fn serve(engine: &Arc<Engine>, mut stream: &UnixStream) -> Result<()> {
     let mut line = String::new();
-    BufReader::new((&stream).take(LINE_MAX)).read_line(&mut line).context("cannot read a request")?;
+    BufReader::new(stream.take(LINE_MAX))
+        .read_line(&mut line)
+        .context("cannot read a request")?;
     if line.is_empty() {
         return Ok(());
     }
@@ -207,7 +231,7 @@ fn serve(engine: &Arc<Engine>, stream: UnixStream) -> Result<()> {
     };
     let mut text = serde_json::to_vec(&response).context("cannot write a response")?;
     text.push(b'\n');
-    (&stream).write_all(&text).context("cannot send a response")?;
+    stream.write_all(&text).context("cannot send a response")?;
     if end {
         std::process::exit(0);
     }
@@ -216,7 +240,11 @@ fn serve(engine: &Arc<Engine>, stream: UnixStream) -> Result<()> {
 
 /// Queues a command of `juju-exec` and waits for its end.
 fn juju_exec(engine: &Arc<Engine>, call: JujuExecCall) -> ToolEnd {
-    let failed = |text: String| ToolEnd { code: 1, stderr: format!("ERROR {text}\n"), ..ToolEnd::default() };
+    let failed = |text: String| ToolEnd {
+        code: 1,
+        stderr: format!("ERROR {text}\n"),
+        ..ToolEnd::default()
+    };
     let (reply, end) = channel();
     {
         let mut state = engine.lock();
@@ -227,7 +255,8 @@ fn juju_exec(engine: &Arc<Engine>, call: JujuExecCall) -> ToolEnd {
         queue.push_back(Command { call, reply });
         engine.wake();
     }
-    end.recv().unwrap_or_else(|_| failed("unit is gone".to_owned()))
+    end.recv()
+        .unwrap_or_else(|_| failed("unit is gone".to_owned()))
 }
 
 /// Ends all processes of the model and removes what the engine has made.

@@ -97,7 +97,11 @@ impl Status {
     /// Makes a status that begins now.
     #[must_use]
     pub fn now(current: &str, message: &str) -> Self {
-        Self { current: current.to_owned(), message: message.to_owned(), since: Timestamp::now() }
+        Self {
+            current: current.to_owned(),
+            message: message.to_owned(),
+            since: Timestamp::now(),
+        }
     }
 }
 
@@ -316,7 +320,9 @@ impl Relation {
     /// Returns the application's own endpoint.
     #[must_use]
     pub fn own(&self, application: &str) -> Option<&Endpoint> {
-        self.endpoints.iter().find(|end| end.application == application)
+        self.endpoints
+            .iter()
+            .find(|end| end.application == application)
     }
 
     /// Returns the endpoint on the other side; of peers their own.
@@ -325,7 +331,9 @@ impl Relation {
         if self.is_peer() {
             return self.own(application);
         }
-        self.endpoints.iter().find(|end| end.application != application)
+        self.endpoints
+            .iter()
+            .find(|end| end.application != application)
     }
 
     /// Returns the id that charms see.
@@ -388,7 +396,10 @@ impl Databag {
     /// Returns its size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.values.iter().map(|(key, value)| key.len() + value.len()).sum()
+        self.values
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum()
     }
 }
 
@@ -482,8 +493,11 @@ impl Model {
     /// Returns the units of an application, by number.
     #[must_use]
     pub fn units_of(&self, application: &str) -> Vec<&Unit> {
-        let mut units: Vec<_> =
-            self.units.values().filter(|unit| unit.application == application).collect();
+        let mut units: Vec<_> = self
+            .units
+            .values()
+            .filter(|unit| unit.application == application)
+            .collect();
         units.sort_by_key(|unit| unit.number);
         units
     }
@@ -498,7 +512,9 @@ impl Model {
     /// Tells whether a unit leads its application at this moment.
     #[must_use]
     pub fn is_leader(&self, unit: &str) -> bool {
-        self.units.get(unit).is_some_and(|found| self.leader(&found.application) == Some(unit))
+        self.units
+            .get(unit)
+            .is_some_and(|found| self.leader(&found.application) == Some(unit))
     }
 
     /// Takes the next number of operations and tasks.
@@ -521,10 +537,16 @@ impl Model {
             .filter(|name| peer == (application_of(name) == me.application))
             .filter(|name| {
                 self.variant.is_four()
-                    || self.units.get(*name).is_some_and(|unit| unit.life == Life::Alive)
+                    || self
+                        .units
+                        .get(*name)
+                        .is_some_and(|unit| unit.life == Life::Alive)
             })
             .map(|name| {
-                let version = relation.units.get(name).map_or(0, |bag| bag.version(self.variant));
+                let version = relation
+                    .units
+                    .get(name)
+                    .map_or(0, |bag| bag.version(self.variant));
                 (name.clone(), version)
             })
             .collect()
@@ -534,7 +556,8 @@ impl Model {
 /// Returns the application in a unit's name.
 #[must_use]
 pub fn application_of(unit: &str) -> &str {
-    unit.rsplit_once('/').map_or(unit, |(application, _)| application)
+    unit.rsplit_once('/')
+        .map_or(unit, |(application, _)| application)
 }
 
 /// Returns a unit's tag, which names its directories.
@@ -546,6 +569,7 @@ pub fn tag(unit: &str) -> String {
 /// Adds seconds to a time; what does not fit is cut off at the end of time.
 #[must_use]
 pub fn later(from: Timestamp, seconds: f64) -> Timestamp {
-    let span = std::time::Duration::try_from_secs_f64(seconds.clamp(0.0, 1.0e9)).unwrap_or_default();
+    let span =
+        std::time::Duration::try_from_secs_f64(seconds.clamp(0.0, 1.0e9)).unwrap_or_default();
     from.checked_add(span).unwrap_or(Timestamp::MAX)
 }

@@ -46,9 +46,16 @@ pub fn take(network: [u8; 2]) -> Result<TcpListener> {
 pub fn next_host(model: &mut Model, application: &str) -> Result<u8> {
     for _ in HOST_FIRST..=HOST_LAST {
         let host = model.next_host.clamp(HOST_FIRST, HOST_LAST);
-        model.next_host = if host == HOST_LAST { HOST_FIRST } else { host + 1 };
+        model.next_host = if host == HOST_LAST {
+            HOST_FIRST
+        } else {
+            host + 1
+        };
         let used = model.units.values().any(|unit| unit.host == host)
-            || model.applications.get(application).is_some_and(|app| app.hosts.contains(&host));
+            || model
+                .applications
+                .get(application)
+                .is_some_and(|app| app.hosts.contains(&host));
         if !used {
             return Ok(host);
         }
@@ -71,7 +78,10 @@ pub fn cut(address: Ipv4Addr, table: &str, on: bool) -> Result<()> {
     let mut refused = Vec::new();
     'tools: for (tool, steps) in tools {
         for (number, arguments) in steps.iter().enumerate() {
-            let output = Command::new(tool).args(arguments).stdin(Stdio::null()).output();
+            let output = Command::new(tool)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .output();
             match output {
                 Ok(output) if output.status.success() => {}
                 // The first step of tc makes what may be there already.
@@ -110,8 +120,12 @@ fn nft(ip: &str, table: &str, on: bool) -> Vec<Vec<String>> {
     let mut chain = words(&format!("add chain ip {table} output"));
     chain.push("{ type filter hook output priority 0 ; }".to_owned());
     steps.push(chain);
-    steps.push(words(&format!("add rule ip {table} output ip saddr {ip} ip daddr != {ip} drop")));
-    steps.push(words(&format!("add rule ip {table} output ip daddr {ip} ip saddr != {ip} drop")));
+    steps.push(words(&format!(
+        "add rule ip {table} output ip saddr {ip} ip daddr != {ip} drop"
+    )));
+    steps.push(words(&format!(
+        "add rule ip {table} output ip daddr {ip} ip saddr != {ip} drop"
+    )));
     steps
 }
 
@@ -139,12 +153,16 @@ fn tc(address: Ipv4Addr, on: bool) -> Vec<Vec<String>> {
     for number in 0..3 {
         if !on {
             let prio = base + number;
-            steps.push(words(&format!("filter del dev lo egress protocol ip prio {prio}")));
+            steps.push(words(&format!(
+                "filter del dev lo egress protocol ip prio {prio}"
+            )));
         }
     }
     if on {
-        let (from, to) =
-            (format!("match ip src {address}/32"), format!("match ip dst {address}/32"));
+        let (from, to) = (
+            format!("match ip src {address}/32"),
+            format!("match ip dst {address}/32"),
+        );
         steps.push(filter(0, &format!("{from} {to}"), "ok"));
         steps.push(filter(1, &from, "drop"));
         steps.push(filter(2, &to, "drop"));

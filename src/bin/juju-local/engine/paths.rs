@@ -20,7 +20,9 @@ impl Paths {
     /// Returns the paths in a state directory.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_path_buf() }
+        Self {
+            root: root.to_path_buf(),
+        }
     }
 
     /// Socket of the engine.
@@ -56,7 +58,9 @@ impl Paths {
     /// Unpacked files of a revision of an application's charm.
     #[must_use]
     pub fn charm(&self, application: &str, revision: u32) -> PathBuf {
-        self.root.join("charms").join(format!("{application}-{revision}"))
+        self.root
+            .join("charms")
+            .join(format!("{application}-{revision}"))
     }
 
     /// Files of an application's resources.
@@ -92,7 +96,10 @@ impl Paths {
     /// Content of a secret's revision.
     #[must_use]
     pub fn secret(&self, id: &str, revision: u64) -> PathBuf {
-        self.root.join("secrets").join(id).join(revision.to_string())
+        self.root
+            .join("secrets")
+            .join(id)
+            .join(revision.to_string())
     }
 
     /// Names of what the engine makes in the state directory; `destroy` removes these and nothing else.
@@ -141,9 +148,7 @@ impl Paths {
                 .with_context(|| format!("cannot understand {}", path.display()))
                 .map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot read {}", path.display()))
-            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
 
@@ -186,7 +191,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    file.write_all(bytes).with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(bytes)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes a directory that only the owner can enter, with its parents.

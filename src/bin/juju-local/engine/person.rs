@@ -17,7 +17,11 @@ use super::tools::{is_secret_key, new_secret_id};
 /// With a text for the person.
 pub fn secret(engine: &Engine, state: &mut State, request: Request) -> Result<Response, String> {
     match request {
-        Request::AddSecret { name, content, description } => {
+        Request::AddSecret {
+            name,
+            content,
+            description,
+        } => {
             check(&content)?;
             if content.is_empty() {
                 return Err("missing secret value or filename".to_owned());
@@ -38,30 +42,48 @@ pub fn secret(engine: &Engine, state: &mut State, request: Request) -> Result<Re
             state.model.secrets.insert(id.clone(), secret);
             Ok(Response::Names(vec![format!("secret:{id}")]))
         }
-        Request::UpdateSecret { secret, content, description } => {
+        Request::UpdateSecret {
+            secret,
+            content,
+            description,
+        } => {
             check(&content)?;
             let id = own(state, &secret)?;
             let content = (!content.is_empty()).then_some(content);
-            let fields = Fields { description, content, ..Fields::default() };
+            let fields = Fields {
+                description,
+                content,
+                ..Fields::default()
+            };
             if let Some(secret) = state.model.secrets.get_mut(&id) {
                 store(engine, secret, &fields)?;
             }
             Ok(Response::Done)
         }
-        Request::GrantSecret { secret, applications } => {
+        Request::GrantSecret {
+            secret,
+            applications,
+        } => {
             let id = own(state, &secret)?;
             for application in &applications {
                 find(&state.model, application)?;
             }
             if let Some(secret) = state.model.secrets.get_mut(&id) {
-                secret.grants.extend(applications.into_iter().map(|name| (name, None)));
+                secret
+                    .grants
+                    .extend(applications.into_iter().map(|name| (name, None)));
             }
             Ok(Response::Done)
         }
-        Request::RevokeSecret { secret, applications } => {
+        Request::RevokeSecret {
+            secret,
+            applications,
+        } => {
             let id = own(state, &secret)?;
             if let Some(secret) = state.model.secrets.get_mut(&id) {
-                secret.grants.retain(|target, _| !applications.contains(target));
+                secret
+                    .grants
+                    .retain(|target, _| !applications.contains(target));
             }
             Ok(Response::Done)
         }
@@ -75,28 +97,43 @@ pub fn secret(engine: &Engine, state: &mut State, request: Request) -> Result<Re
             let all = state.model.secrets.values().map(report).collect();
             Ok(Response::Secrets(all))
         }
-        Request::ShowSecret { secret, reveal, revision } => {
-            let found = any(state, &secret)?;
-            let mut shown = report(found);
-            if let Some(revision) = revision {
-                if !found.revisions.contains_key(&revision) {
-                    return Err(format!("secret {secret:?} has no revision {revision}"));
-                }
-                shown.revision = revision;
-            }
-            if reveal {
-                let content = engine.paths.read_secret(&found.id, shown.revision);
-                shown.content = Some(content.map_err(|error| format!("{error:#}"))?);
-            }
-            Ok(Response::Secrets(vec![shown]))
-        }
+        Request::ShowSecret {
+            secret,
+            reveal,
+            revision,
+        } => show(engine, state, &secret, reveal, revision),
         _ => Err("cannot answer this request; is the engine of another version?".to_owned()),
     }
 }
 
+/// Shows one secret.
+fn show(
+    engine: &Engine,
+    state: &State,
+    secret: &str,
+    reveal: bool,
+    revision: Option<u64>,
+) -> Result<Response, String> {
+    let found = any(state, secret)?;
+    let mut shown = report(found);
+    if let Some(revision) = revision {
+        if !found.revisions.contains_key(&revision) {
+            return Err(format!("secret {secret:?} has no revision {revision}"));
+        }
+        shown.revision = revision;
+    }
+    if reveal {
+        let content = engine.paths.read_secret(&found.id, shown.revision);
+        shown.content = Some(content.map_err(|error| format!("{error:#}"))?);
+    }
+    Ok(Response::Secrets(vec![shown]))
+}
+
 /// Sets fields and stores new content.
 fn store(engine: &Engine, secret: &mut Secret, fields: &Fields) -> Result<(), String> {
-    let Some((revision, content)) = secret.set(fields) else { return Ok(()) };
+    let Some((revision, content)) = secret.set(fields) else {
+        return Ok(());
+    };
     engine
         .paths
         .store_secret(&secret.id, revision, &content)
@@ -124,7 +161,11 @@ fn any<'a>(state: &'a State, text: &str) -> Result<&'a Secret, String> {
 /// Finds a secret of the person.
 fn own(state: &State, text: &str) -> Result<String, String> {
     let found = any(state, text)?;
-    if found.owner == Owner::Person { Ok(found.id.clone()) } else { Err("permission denied".to_owned()) }
+    if found.owner == Owner::Person {
+        Ok(found.id.clone())
+    } else {
+        Err("permission denied".to_owned())
+    }
 }
 
 /// Reports a secret without its content.

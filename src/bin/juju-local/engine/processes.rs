@@ -10,7 +10,9 @@ use crate::limits::{KILL_GRACE, POLL, SWEEPS_MAX, TERM_GRACE};
 /// Returns the processes whose environment has all of the `NAME=value` entries; zombies are left out.
 #[must_use]
 pub fn with_environment(entries: &[String]) -> Vec<u32> {
-    let Ok(listing) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(listing) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     let own = std::process::id();
     listing
         .flatten()
@@ -18,9 +20,11 @@ pub fn with_environment(entries: &[String]) -> Vec<u32> {
         .filter(|pid| *pid != own)
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                entries
-                    .iter()
-                    .all(|entry| environ.split(|byte| *byte == 0).any(|var| var == entry.as_bytes()))
+                entries.iter().all(|entry| {
+                    environ
+                        .split(|byte| *byte == 0)
+                        .any(|var| var == entry.as_bytes())
+                })
             })
         })
         .filter(|pid| started(*pid).is_some())
@@ -57,8 +61,10 @@ pub fn signal_group(pid: u32, signal: Signal) {
 pub fn signal_all(entries: &[String], what: Signal) {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..SWEEPS_MAX {
-        let fresh: Vec<_> =
-            with_environment(entries).into_iter().filter(|pid| seen.insert(*pid)).collect();
+        let fresh: Vec<_> = with_environment(entries)
+            .into_iter()
+            .filter(|pid| seen.insert(*pid))
+            .collect();
         if fresh.is_empty() {
             return;
         }

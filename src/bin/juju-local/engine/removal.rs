@@ -11,7 +11,12 @@ use super::secrets::Owner;
 use super::state::{Engine, State};
 
 /// Marks a unit as no longer wanted.
-pub fn destroy_unit(model: &mut Model, name: &str, force_after: Option<f64>, destroy_storage: bool) {
+pub fn destroy_unit(
+    model: &mut Model,
+    name: &str,
+    force_after: Option<f64>,
+    destroy_storage: bool,
+) {
     let now = Timestamp::now();
     if let Some(unit) = model.units.get_mut(name) {
         unit.life = unit.life.max(Life::Dying);
@@ -25,8 +30,14 @@ pub fn destroy_unit(model: &mut Model, name: &str, force_after: Option<f64>, des
 
 /// Drops a storage instance's attachment; the instance goes too if that is wanted.
 pub fn detach(engine: &Engine, state: &mut State, id: &str) {
-    let Some(storage) = state.model.storage.get_mut(id) else { return };
-    let unit = storage.attachment.take().map(|attachment| attachment.unit).unwrap_or_default();
+    let Some(storage) = state.model.storage.get_mut(id) else {
+        return;
+    };
+    let unit = storage
+        .attachment
+        .take()
+        .map(|attachment| attachment.unit)
+        .unwrap_or_default();
     storage.since = Timestamp::now();
     let dying = storage.life != Life::Alive;
     let destroy = state
@@ -53,18 +64,25 @@ pub fn delete_storage(engine: &Engine, state: &mut State, id: &str) {
 pub fn die(engine: &Engine, state: &mut State, name: &str) {
     forget_secrets(state, &Owner::Unit(name.to_owned()));
     super::tasks::drop_of(&mut state.model, name, "unit is being removed");
-    let Some(unit) = state.model.units.get_mut(name) else { return };
+    let Some(unit) = state.model.units.get_mut(name) else {
+        return;
+    };
     unit.life = Life::Dead;
     unit.dead_since = Some(Timestamp::now());
     unit.local.flight = None;
     let application = unit.application.clone();
     if !state.model.variant.is_four()
         && let Some(application) = state.model.applications.get_mut(&application)
-        && application.lease.as_ref().is_some_and(|lease| lease.holder == name)
+        && application
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.holder == name)
     {
         application.lease = None;
     }
-    engine.log.write(name, "INFO", "juju.worker.uniter", "unit is dead");
+    engine
+        .log
+        .write(name, "INFO", "juju.worker.uniter", "unit is dead");
 }
 
 /// Looks after everything that goes away with time; tells whether something changed.
@@ -84,7 +102,10 @@ fn cascade(model: &mut Model, now: Timestamp) -> bool {
     let dying: Vec<(String, bool)> = model
         .applications
         .iter()
-        .filter(|(_, app)| app.dying_since.is_some_and(|since| later(since, delay) <= now))
+        .filter(|(_, app)| {
+            app.dying_since
+                .is_some_and(|since| later(since, delay) <= now)
+        })
         .map(|(name, app)| (name.clone(), app.destroy_storage))
         .collect();
     let mut changed = false;
@@ -144,9 +165,14 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
             relation.scope.remove(name);
         }
     }
-    let Some(unit) = state.model.units.remove(name) else { return };
+    let Some(unit) = state.model.units.remove(name) else {
+        return;
+    };
     if let Some(application) = state.model.applications.get_mut(&unit.application)
-        && application.lease.as_ref().is_some_and(|lease| lease.holder == name)
+        && application
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.holder == name)
     {
         application.lease = None;
     }
@@ -160,7 +186,11 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
         let address = state.model.address(&unit);
         let _ = super::network::cut(address, &super::handles::table(&state.model, &unit), false);
     }
-    let (engine, name, uuid) = (Arc::clone(engine), name.to_owned(), state.model.uuid.clone());
+    let (engine, name, uuid) = (
+        Arc::clone(engine),
+        name.to_owned(),
+        state.model.uuid.clone(),
+    );
     std::thread::spawn(move || clear_machine(&engine, &name, &uuid));
 }
 
@@ -178,7 +208,10 @@ fn clear_machine(engine: &Engine, name: &str, uuid: &str) {
 /// Returns the environment by which a unit's processes are known.
 #[must_use]
 pub fn unit_environment(uuid: &str, unit: &str) -> Vec<String> {
-    vec![format!("JUJU_MODEL_UUID={uuid}"), format!("JUJU_UNIT_NAME={unit}")]
+    vec![
+        format!("JUJU_MODEL_UUID={uuid}"),
+        format!("JUJU_UNIT_NAME={unit}"),
+    ]
 }
 
 /// Removes relations and applications that nobody is in any more.
@@ -202,7 +235,13 @@ fn tidy(engine: &Engine, state: &mut State) -> bool {
         .applications
         .iter()
         .filter(|(_, application)| application.life != Life::Alive)
-        .filter(|(name, _)| !state.model.units.values().any(|unit| unit.application == **name))
+        .filter(|(name, _)| {
+            !state
+                .model
+                .units
+                .values()
+                .any(|unit| unit.application == **name)
+        })
         .map(|(name, _)| name.clone())
         .collect();
     let changed = !empty.is_empty() || !gone.is_empty();
@@ -211,19 +250,29 @@ fn tidy(engine: &Engine, state: &mut State) -> bool {
     }
     for name in gone {
         state.model.applications.remove(&name);
-        state.model.relations.retain(|_, relation| relation.own(&name).is_none());
+        state
+            .model
+            .relations
+            .retain(|_, relation| relation.own(&name).is_none());
         let owned = |owner: &Owner| match owner {
             Owner::Person => false,
             Owner::Application(application) => *application == name,
             Owner::Unit(unit) => application_of(unit) == name,
         };
-        state.model.secrets.retain(|_, secret| !owned(&secret.owner));
+        state
+            .model
+            .secrets
+            .retain(|_, secret| !owned(&secret.owner));
         for secret in state.model.secrets.values_mut() {
             secret.grants.remove(&name);
         }
         let _ = std::fs::remove_dir_all(engine.paths.resources(&name));
         let prefix = format!("{name}-");
-        for entry in std::fs::read_dir(engine.paths.root.join("charms")).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(engine.paths.root.join("charms"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let file = entry.file_name();
             let rest = file.to_str().and_then(|file| file.strip_prefix(&prefix));
             if rest.is_some_and(|rest| rest.parse::<u32>().is_ok()) {

@@ -27,7 +27,12 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
     match request {
         Request::Handle(handle) => return handles::handle(engine, handle),
         Request::Deploy(wanted) => return deploy::deploy(engine, &wanted),
-        Request::Refresh { application, path, force_units, resources } => {
+        Request::Refresh {
+            application,
+            path,
+            force_units,
+            resources,
+        } => {
             return deploy::refresh(engine, &application, &path, force_units, &resources);
         }
         _ => {}
@@ -36,40 +41,57 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
     let state = &mut *state;
     let response = match request {
         Request::Status | Request::Storage => {
-            return Ok(Response::Status(Box::new(status::report(&state.model, &engine.paths))));
+            return Ok(Response::Status(Box::new(status::report(
+                &state.model,
+                &engine.paths,
+            ))));
         }
-        Request::ShowUnit { unit } => return status::show_unit(&state.model, &unit).map(Response::Value),
+        Request::ShowUnit { unit } => {
+            return status::show_unit(&state.model, &unit).map(Response::Value);
+        }
         Request::GetConfig { application } => return get_config(&state.model, &application),
         Request::Actions { application } => {
             let app = find(&state.model, &application)?;
             let actions = app.charm.actions.0.iter();
-            let map: serde_json::Map<String, Value> =
-                actions.map(|(name, action)| (name.clone(), json!(action.description))).collect();
+            let map: serde_json::Map<String, Value> = actions
+                .map(|(name, action)| (name.clone(), json!(action.description)))
+                .collect();
             return Ok(Response::Value(Value::Object(map)));
         }
         Request::Tasks { ids } => return Ok(Response::Tasks(some_tasks(&state.model, &ids)?)),
         Request::Operations { ids } => return operations(&state.model, &ids),
-        Request::SetConfig { application, set, reset } => {
-            set_config(&mut state.model, &application, &set, &reset)?
-        }
-        Request::AddUnit { application, count, attach_storage } => {
-            deploy::add_units(&mut state.model, &application, count, &attach_storage)
-                .map(Response::Names)?
-        }
+        Request::SetConfig {
+            application,
+            set,
+            reset,
+        } => set_config(&mut state.model, &application, &set, &reset)?,
+        Request::AddUnit {
+            application,
+            count,
+            attach_storage,
+        } => deploy::add_units(&mut state.model, &application, count, &attach_storage)
+            .map(Response::Names)?,
         Request::RemoveUnit { units, how } => remove_units(&mut state.model, &units, how)?,
         Request::RemoveApplication { application, how } => {
             remove_application(&mut state.model, &application, how)?
         }
-        Request::Run { units, action, parameters } => {
-            run(&mut state.model, &units, &action, &parameters)?
-        }
-        Request::Exec { units, applications, all, command } => {
-            exec(&mut state.model, &units, &applications, all, &command)?
-        }
+        Request::Run {
+            units,
+            action,
+            parameters,
+        } => run(&mut state.model, &units, &action, &parameters)?,
+        Request::Exec {
+            units,
+            applications,
+            all,
+            command,
+        } => exec(&mut state.model, &units, &applications, all, &command)?,
         Request::CancelTasks { ids } => cancel(&mut state.model, &ids)?,
-        Request::Resolved { units, all, no_retry } => {
-            resolved(&mut state.model, &units, all, no_retry)?
-        }
+        Request::Resolved {
+            units,
+            all,
+            no_retry,
+        } => resolved(&mut state.model, &units, all, no_retry)?,
         Request::Integrate { endpoints } => integrate(&mut state.model, &endpoints)?,
         Request::RemoveRelation { endpoints } => remove_relation(&mut state.model, &endpoints)?,
         Request::AddStorage { unit, name, count } => {
@@ -82,7 +104,9 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
             Response::Done
         }
         Request::DetachStorage { storage } => detach(&mut state.model, &storage)?,
-        Request::RemoveStorage { storage, force } => remove_storage(engine, state, &storage, force)?,
+        Request::RemoveStorage { storage, force } => {
+            remove_storage(engine, state, &storage, force)?
+        }
         secret => person::secret(engine, state, secret)?,
     };
     engine.save(state);
@@ -95,12 +119,19 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
 ///
 /// When there is none of that name.
 pub fn find<'a>(model: &'a Model, name: &str) -> Result<&'a Application, String> {
-    model.applications.get(name).ok_or_else(|| format!("application {name:?} not found"))
+    model
+        .applications
+        .get(name)
+        .ok_or_else(|| format!("application {name:?} not found"))
 }
 
 /// Makes the directories of all attached storage.
 fn make_storage(engine: &Engine, model: &Model) -> Result<(), String> {
-    for storage in model.storage.values().filter(|storage| storage.attachment.is_some()) {
+    for storage in model
+        .storage
+        .values()
+        .filter(|storage| storage.attachment.is_some())
+    {
         let path = engine.paths.storage(storage);
         std::fs::create_dir_all(&path)
             .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
@@ -110,15 +141,22 @@ fn make_storage(engine: &Engine, model: &Model) -> Result<(), String> {
 
 fn get_config(model: &Model, name: &str) -> Result<Response, String> {
     let app = find(model, name)?;
-    let report = |default: Option<Value>, set: Option<&Value>, kind: String, description: String| {
-        let source = match (set, &default) {
-            (Some(_), _) => "user",
-            (None, Some(_)) => "default",
-            (None, None) => "unset",
+    let report =
+        |default: Option<Value>, set: Option<&Value>, kind: String, description: String| {
+            let source = match (set, &default) {
+                (Some(_), _) => "user",
+                (None, Some(_)) => "default",
+                (None, None) => "unset",
+            };
+            let value = set.cloned().or_else(|| default.clone());
+            OptionReport {
+                default,
+                description,
+                source: source.to_owned(),
+                kind,
+                value,
+            }
         };
-        let value = set.cloned().or_else(|| default.clone());
-        OptionReport { default, description, source: source.to_owned(), kind, value }
-    };
     let settings = app
         .charm
         .config
@@ -127,7 +165,15 @@ fn get_config(model: &Model, name: &str) -> Result<Response, String> {
         .map(|(name, option)| {
             let set = app.config.get(name).filter(|value| !value.is_null());
             let kind = option.kind.to_string();
-            (name.clone(), report(option.default.clone(), set, kind, option.description.clone()))
+            (
+                name.clone(),
+                report(
+                    option.default.clone(),
+                    set,
+                    kind,
+                    option.description.clone(),
+                ),
+            )
         })
         .collect();
     let trusted = json!(true);
@@ -166,10 +212,16 @@ fn set_config(
     }
     for (option, text) in set {
         if option == "trust" {
-            trust = text.parse().map_err(|_| format!("option \"trust\" expected bool, got {text:?}"))?;
+            trust = text
+                .parse()
+                .map_err(|_| format!("option \"trust\" expected bool, got {text:?}"))?;
             continue;
         }
-        let value = app.charm.config.parse_text(option, text).map_err(|error| error.to_string())?;
+        let value = app
+            .charm
+            .config
+            .parse_text(option, text)
+            .map_err(|error| error.to_string())?;
         config.insert(option.clone(), value);
     }
     if let Some(app) = model.applications.get_mut(name) {
@@ -184,14 +236,26 @@ fn storage_of(model: &Model, unit: &str, destroy: bool) -> (Vec<String>, Vec<Str
     let ids: Vec<String> = model
         .storage
         .values()
-        .filter(|storage| storage.attachment.as_ref().is_some_and(|at| at.unit == unit))
+        .filter(|storage| {
+            storage
+                .attachment
+                .as_ref()
+                .is_some_and(|at| at.unit == unit)
+        })
         .map(|storage| storage.id.clone())
         .collect();
-    if destroy { (Vec::new(), ids) } else { (ids, Vec::new()) }
+    if destroy {
+        (Vec::new(), ids)
+    } else {
+        (ids, Vec::new())
+    }
 }
 
 fn remove_units(model: &mut Model, units: &[String], how: Removal) -> Result<Response, String> {
-    let missing: Vec<_> = units.iter().filter(|unit| !model.units.contains_key(*unit)).collect();
+    let missing: Vec<_> = units
+        .iter()
+        .filter(|unit| !model.units.contains_key(*unit))
+        .collect();
     if let Some(unit) = missing.first() {
         return Err(format!("unit {unit:?} not found"));
     }
@@ -212,13 +276,21 @@ fn remove_units(model: &mut Model, units: &[String], how: Removal) -> Result<Res
 
 /// Returns after how many seconds `--force` cuts off.
 fn force_after(model: &Model, how: Removal) -> Option<f64> {
-    let wait = if how.no_wait { 0.0 } else { model.settings.force_wait_seconds };
+    let wait = if how.no_wait {
+        0.0
+    } else {
+        model.settings.force_wait_seconds
+    };
     how.force.then_some(wait)
 }
 
 fn remove_application(model: &mut Model, name: &str, how: Removal) -> Result<Response, String> {
     find(model, name)?;
-    let units: Vec<String> = model.units_of(name).iter().map(|unit| unit.name.clone()).collect();
+    let units: Vec<String> = model
+        .units_of(name)
+        .iter()
+        .map(|unit| unit.name.clone())
+        .collect();
     let (mut detaches, mut removes) = (Vec::new(), Vec::new());
     for unit in &units {
         let (kept, gone) = storage_of(model, unit, how.destroy_storage);
@@ -241,7 +313,13 @@ fn remove_application(model: &mut Model, name: &str, how: Removal) -> Result<Res
         }
     }
     let name = name.to_owned();
-    Ok(Response::Removing(vec![Removing { name, is_application: true, units, detaches, removes }]))
+    Ok(Response::Removing(vec![Removing {
+        name,
+        is_application: true,
+        units,
+        detaches,
+        removes,
+    }]))
 }
 
 /// Replaces `<application>/leader` by the leading unit.
@@ -262,9 +340,10 @@ fn expand(model: &Model, units: &[String]) -> Result<Vec<String>, String> {
             if charm::names::unit(unit).is_none() {
                 return Err(format!("invalid unit or action name {unit:?}"));
             }
-            match model.units.contains_key(unit) {
-                true => Ok(unit.clone()),
-                false => Err(format!("unit {unit:?} not found")),
+            if model.units.contains_key(unit) {
+                Ok(unit.clone())
+            } else {
+                Err(format!("unit {unit:?} not found"))
             }
         })
         .collect()
@@ -277,12 +356,16 @@ fn run(
     parameters: &serde_json::Map<String, Value>,
 ) -> Result<Response, String> {
     let units = expand(model, units)?;
-    let applications: std::collections::BTreeSet<_> =
-        units.iter().map(|unit| application_of(unit).to_owned()).collect();
+    let applications: std::collections::BTreeSet<_> = units
+        .iter()
+        .map(|unit| application_of(unit).to_owned())
+        .collect();
     if applications.len() > 1 {
         return Err("all units must be of the same application".to_owned());
     }
-    let Some(application) = applications.first() else { return Err("no unit specified".to_owned()) };
+    let Some(application) = applications.first() else {
+        return Err("no unit specified".to_owned());
+    };
     let app = find(model, application)?;
     let known = app.charm.actions.0.get(action).ok_or_else(|| {
         format!(
@@ -290,8 +373,9 @@ fn run(
             app.charm.metadata.name
         )
     })?;
-    let parameters =
-        known.check(parameters, model.variant.is_four()).map_err(|error| error.to_string())?;
+    let parameters = known
+        .check(parameters, model.variant.is_four())
+        .map_err(|error| error.to_string())?;
     Ok(schedule(model, units, action, &parameters))
 }
 
@@ -302,10 +386,19 @@ fn exec(
     all: bool,
     command: &str,
 ) -> Result<Response, String> {
-    let mut targets = if units.is_empty() { Vec::new() } else { expand(model, units)? };
+    let mut targets = if units.is_empty() {
+        Vec::new()
+    } else {
+        expand(model, units)?
+    };
     for application in applications {
         find(model, application)?;
-        targets.extend(model.units_of(application).iter().map(|unit| unit.name.clone()));
+        targets.extend(
+            model
+                .units_of(application)
+                .iter()
+                .map(|unit| unit.name.clone()),
+        );
     }
     if all {
         targets.extend(model.units.keys().cloned());
@@ -329,7 +422,12 @@ fn schedule(
     let operation = model.take_task_number();
     let tasks = units
         .into_iter()
-        .map(|unit| (tasks::queue(model, operation, &unit, action, parameters.clone()), unit))
+        .map(|unit| {
+            (
+                tasks::queue(model, operation, &unit, action, parameters.clone()),
+                unit,
+            )
+        })
         .collect();
     Response::Scheduled { operation, tasks }
 }
@@ -339,7 +437,13 @@ fn some_tasks(model: &Model, ids: &[u64]) -> Result<Vec<crate::api::TaskReport>,
         return Ok(model.tasks.values().map(tasks::report).collect());
     }
     ids.iter()
-        .map(|id| model.tasks.get(id).map(tasks::report).ok_or_else(|| format!("task {id} not found")))
+        .map(|id| {
+            model
+                .tasks
+                .get(id)
+                .map(tasks::report)
+                .ok_or_else(|| format!("task {id} not found"))
+        })
         .collect()
 }
 
@@ -358,7 +462,10 @@ fn operations(model: &Model, ids: &[u64]) -> Result<Response, String> {
 
 fn cancel(model: &mut Model, ids: &[u64]) -> Result<Response, String> {
     for id in ids {
-        let task = model.tasks.get_mut(id).ok_or_else(|| format!("task {id} not found"))?;
+        let task = model
+            .tasks
+            .get_mut(id)
+            .ok_or_else(|| format!("task {id} not found"))?;
         if task.status == "pending" {
             "cancelled".clone_into(&mut task.status);
             task.completed = Some(Timestamp::now());
@@ -381,28 +488,44 @@ fn resolved(
     no_retry: bool,
 ) -> Result<Response, String> {
     let in_error = |model: &Model, name: &str| {
-        let flight = model.units.get(name).and_then(|unit| unit.local.flight.as_ref());
+        let flight = model
+            .units
+            .get(name)
+            .and_then(|unit| unit.local.flight.as_ref());
         flight.is_some_and(|flight| flight.step == Step::Pending && flight.process.is_none())
-            && model.units.get(name).is_some_and(|unit| unit.agent.current != "executing")
+            && model
+                .units
+                .get(name)
+                .is_some_and(|unit| unit.agent.current != "executing")
     };
     let mut wanted = units.to_vec();
     if all {
-        wanted = model.units.keys().filter(|name| in_error(model, name)).cloned().collect();
+        wanted = model
+            .units
+            .keys()
+            .filter(|name| in_error(model, name))
+            .cloned()
+            .collect();
     }
     for name in &wanted {
         if !model.units.contains_key(name) {
             return Err(format!("unit {name:?} not found"));
         }
         if !in_error(model, name) {
-            return Err(match model.variant.is_four() {
-                true => "unit is not in error state".to_owned(),
-                false => format!("unit {name:?} is not in an error state"),
+            return Err(if model.variant.is_four() {
+                "unit is not in error state".to_owned()
+            } else {
+                format!("unit {name:?} is not in an error state")
             });
         }
     }
     for name in &wanted {
         if let Some(unit) = model.units.get_mut(name) {
-            unit.resolution = Some(if no_retry { Resolution::Skip } else { Resolution::Retry });
+            unit.resolution = Some(if no_retry {
+                Resolution::Skip
+            } else {
+                Resolution::Retry
+            });
         }
     }
     Ok(Response::Done)
@@ -450,9 +573,9 @@ fn candidates(model: &Model, text: &str) -> Result<Vec<Candidate>, String> {
         });
     }
     match (found.is_empty(), endpoint) {
-        (true, Some(endpoint)) => {
-            Err(format!("application {application:?} has no {endpoint:?} relation"))
-        }
+        (true, Some(endpoint)) => Err(format!(
+            "application {application:?} has no {endpoint:?} relation"
+        )),
         _ => Ok(found),
     }
 }
@@ -465,32 +588,57 @@ fn integrate(model: &mut Model, ends: &[String; 2]) -> Result<Response, String> 
             let fits = left.interface == right.interface && left.role != right.role;
             if fits && left.application != right.application {
                 let left_first = left.role == charm::Role::Provider;
-                pairs.push(if left_first { (left, right) } else { (right, left) });
+                pairs.push(if left_first {
+                    (left, right)
+                } else {
+                    (right, left)
+                });
             }
         }
     }
-    let explicit: Vec<_> = pairs.iter().filter(|(provider, _)| provider.name != "juju-info").collect();
+    let explicit: Vec<_> = pairs
+        .iter()
+        .filter(|(provider, _)| provider.name != "juju-info")
+        .collect();
     let (provider, requirer) = match (explicit.as_slice(), pairs.as_slice()) {
         ([only], _) => **only,
         ([], [only]) => *only,
         ([], []) => return Err("no relations found".to_owned()),
         (several, all) => {
-            let several: Vec<_> =
-                if several.is_empty() { all.iter().collect() } else { several.to_vec() };
+            let several: Vec<_> = if several.is_empty() {
+                all.iter().collect()
+            } else {
+                several.to_vec()
+            };
             let shown: Vec<_> = several
                 .iter()
-                .map(|(p, r)| format!("\"{}:{} {}:{}\"", p.application, p.name, r.application, r.name))
+                .map(|(p, r)| {
+                    format!(
+                        "\"{}:{} {}:{}\"",
+                        p.application, p.name, r.application, r.name
+                    )
+                })
                 .collect();
-            return Err(format!("ambiguous relation: {:?} could refer to {}", ends.join(" "), shown.join("; ")));
+            return Err(format!(
+                "ambiguous relation: {:?} could refer to {}",
+                ends.join(" "),
+                shown.join("; ")
+            ));
         }
     };
     for end in [provider, requirer] {
         let present = model.relations.values().filter(|relation| {
-            relation.own(&end.application).is_some_and(|own| own.name == end.name)
+            relation
+                .own(&end.application)
+                .is_some_and(|own| own.name == end.name)
         });
         let present = u64::try_from(present.count()).unwrap_or(u64::MAX);
         if end.limit.is_some_and(|limit| present >= limit) {
-            let tail = if model.variant.is_four() { "" } else { " (quota limit exceeded)" };
+            let tail = if model.variant.is_four() {
+                ""
+            } else {
+                " (quota limit exceeded)"
+            };
             return Err(format!(
                 "establishing a new relation for {}:{} would exceed its maximum relation limit of {}{tail}",
                 end.application,
@@ -505,7 +653,11 @@ fn integrate(model: &mut Model, ends: &[String; 2]) -> Result<Response, String> 
         interface: candidate.interface.clone(),
     };
     let endpoints = vec![end(provider), end(requirer)];
-    if model.relations.values().any(|relation| relation.endpoints == endpoints) {
+    if model
+        .relations
+        .values()
+        .any(|relation| relation.endpoints == endpoints)
+    {
         return Err(format!(
             "cannot add relation \"{}:{} {}:{}\": relation already exists",
             provider.application, provider.name, requirer.application, requirer.name
@@ -546,9 +698,11 @@ fn remove_relation(model: &mut Model, ends: &[String; 2]) -> Result<Response, St
         .map(|relation| relation.id)
         .collect();
     let [id] = found.as_slice() else {
-        return Err(match found.is_empty() {
-            true => format!("relation {:?} not found", ends.join(" ")),
-            false => format!("{:?} could refer to several relations; name the endpoints", ends.join(" ")),
+        let shown = ends.join(" ");
+        return Err(if found.is_empty() {
+            format!("relation {shown:?} not found")
+        } else {
+            format!("{shown:?} could refer to several relations; name the endpoints")
         });
     };
     if let Some(relation) = model.relations.get_mut(id) {
@@ -563,12 +717,19 @@ fn remove_relation(model: &mut Model, ends: &[String; 2]) -> Result<Response, St
 ///
 /// When an instance does not exist, is in use, or does not fit the charm.
 pub fn attach(model: &mut Model, unit: &str, ids: &[String]) -> Result<(), String> {
-    let (found, app) = model.unit(unit).ok_or_else(|| format!("unit {unit:?} not found"))?;
+    let (found, app) = model
+        .unit(unit)
+        .ok_or_else(|| format!("unit {unit:?} not found"))?;
     if found.life != Life::Alive {
-        return Err(format!("cannot attach storage to unit {unit:?}: it is being removed"));
+        return Err(format!(
+            "cannot attach storage to unit {unit:?}: it is being removed"
+        ));
     }
     for id in ids {
-        let storage = model.storage.get(id).ok_or_else(|| format!("storage {id:?} not found"))?;
+        let storage = model
+            .storage
+            .get(id)
+            .ok_or_else(|| format!("storage {id:?} not found"))?;
         if let Some(attachment) = &storage.attachment {
             return Err(format!(
                 "cannot attach storage {id:?} to {unit:?}: it is attached to {:?}",
@@ -596,7 +757,10 @@ pub fn attach(model: &mut Model, unit: &str, ids: &[String]) -> Result<(), Strin
     }
     for id in ids {
         if let Some(storage) = model.storage.get_mut(id) {
-            storage.attachment = Some(Attachment { unit: unit.to_owned(), life: Life::Alive });
+            storage.attachment = Some(Attachment {
+                unit: unit.to_owned(),
+                life: Life::Alive,
+            });
             storage.since = Timestamp::now();
         }
     }
@@ -605,13 +769,20 @@ pub fn attach(model: &mut Model, unit: &str, ids: &[String]) -> Result<(), Strin
 
 fn detach(model: &mut Model, ids: &[String]) -> Result<Response, String> {
     for id in ids {
-        let storage = model.storage.get(id).ok_or_else(|| format!("storage {id:?} not found"))?;
+        let storage = model
+            .storage
+            .get(id)
+            .ok_or_else(|| format!("storage {id:?} not found"))?;
         if storage.attachment.is_none() {
             return Err(format!("storage {id:?} is not attached"));
         }
     }
     for id in ids {
-        if let Some(at) = model.storage.get_mut(id).and_then(|storage| storage.attachment.as_mut()) {
+        if let Some(at) = model
+            .storage
+            .get_mut(id)
+            .and_then(|storage| storage.attachment.as_mut())
+        {
             at.life = Life::Dying;
         }
     }
@@ -628,7 +799,9 @@ fn remove_storage(
         let storage = state.model.storage.get(id);
         let storage = storage.ok_or_else(|| format!("storage {id:?} not found"))?;
         if storage.attachment.is_some() && !force {
-            return Err(format!("storage {id:?} is attached; detach it first or use --force"));
+            return Err(format!(
+                "storage {id:?} is attached; detach it first or use --force"
+            ));
         }
     }
     for id in ids {

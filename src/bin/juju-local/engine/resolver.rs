@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::model::Life;
 
 /// What a unit's agent has committed.
+///
+/// The flags are Juju's own, each independent of the others.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Local {
@@ -194,7 +197,12 @@ impl Hook {
     /// Makes a hook that is about nothing in particular.
     #[must_use]
     pub fn plain(kind: Kind) -> Self {
-        Self { kind, relation: None, storage: None, secret: None }
+        Self {
+            kind,
+            relation: None,
+            storage: None,
+            secret: None,
+        }
     }
 
     /// Returns the full name, such as `peers-relation-changed`.
@@ -205,7 +213,11 @@ impl Hook {
         }
         match &self.storage {
             Some(id) => {
-                format!("{}-{}", id.split('/').next().unwrap_or_default(), self.kind.name())
+                format!(
+                    "{}-{}",
+                    id.split('/').next().unwrap_or_default(),
+                    self.kind.name()
+                )
             }
             None => self.kind.name().to_owned(),
         }
@@ -214,7 +226,11 @@ impl Hook {
     /// Returns the name that an error message has: with the endpoint, but without the storage's name.
     #[must_use]
     pub fn error_name(&self) -> String {
-        if self.relation.is_some() { self.name() } else { self.kind.name().to_owned() }
+        if self.relation.is_some() {
+            self.name()
+        } else {
+            self.kind.name().to_owned()
+        }
     }
 
     /// Returns what the agent's status says while it runs.
@@ -254,6 +270,7 @@ impl fmt::Display for Hook {
 }
 
 /// What the controller says to one unit's agent.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Default)]
 pub struct Remote {
     /// The unit's name.
@@ -377,7 +394,9 @@ pub fn next(local: &Local, remote: &Remote) -> Next {
     if local.leader && (dying || !remote.leader) {
         return Next::Resign;
     }
-    if free && local.installed && !dying
+    if free
+        && local.installed
+        && !dying
         && let Some(hook) = remote.secrets.first()
     {
         return Next::Run(hook.clone());
@@ -390,9 +409,10 @@ pub fn next(local: &Local, remote: &Remote) -> Next {
     if remote.command {
         return Next::Command;
     }
-    let installing = local.flight.as_ref().is_some_and(|flight| {
-        flight.step == Step::Queued && flight.hook.kind == Kind::Install
-    });
+    let installing = local
+        .flight
+        .as_ref()
+        .is_some_and(|flight| flight.step == Step::Queued && flight.hook.kind == Kind::Install);
     if (free || installing)
         && let Some(storage) = next_storage(local, remote, dying)
     {
@@ -414,7 +434,11 @@ pub fn next(local: &Local, remote: &Remote) -> Next {
             }
         }
     }
-    if dying { next_dying(local, remote) } else { next_alive(local, remote) }
+    if dying {
+        next_dying(local, remote)
+    } else {
+        next_alive(local, remote)
+    }
 }
 
 /// Decides what a unit that is wanted does when nothing is in progress.
@@ -453,7 +477,11 @@ fn next_dying(local: &Local, remote: &Remote) -> Next {
 
 /// Decides whether a scope is entered or a `relation-created` is due.
 fn next_created(local: &Local, remote: &Remote) -> Option<Next> {
-    for relation in remote.relations.iter().filter(|relation| relation.life == Life::Alive) {
+    for relation in remote
+        .relations
+        .iter()
+        .filter(|relation| relation.life == Life::Alive)
+    {
         match local.relations.get(&relation.id) {
             None => return Some(Next::EnterScope(relation.id)),
             Some(known) if !known.created => {
@@ -470,7 +498,10 @@ fn next_storage(local: &Local, remote: &Remote, dying: bool) -> Option<Next> {
     for (id, life) in &remote.storage {
         let seen = local.storage.contains(id);
         let hook = |kind| {
-            Some(Next::Run(Hook { storage: Some(id.clone()), ..Hook::plain(kind) }))
+            Some(Next::Run(Hook {
+                storage: Some(id.clone()),
+                ..Hook::plain(kind)
+            }))
         };
         match (dying || *life != Life::Alive, seen) {
             (false, false) => return hook(Kind::StorageAttached),
@@ -485,8 +516,14 @@ fn next_storage(local: &Local, remote: &Remote, dying: bool) -> Option<Next> {
 /// Decides which relation hook is due; peers come after all others.
 fn next_relation(local: &Local, remote: &Remote, dying: bool) -> Option<Next> {
     for peers in [false, true] {
-        for relation in remote.relations.iter().filter(|relation| relation.peer == peers) {
-            let Some(known) = local.relations.get(&relation.id) else { continue };
+        for relation in remote
+            .relations
+            .iter()
+            .filter(|relation| relation.peer == peers)
+        {
+            let Some(known) = local.relations.get(&relation.id) else {
+                continue;
+            };
             let leaving = dying || relation.life != Life::Alive;
             if !known.created {
                 if leaving && !peers {
@@ -514,11 +551,17 @@ fn relation_hook(
         let version = relation.members.get(unit).copied().unwrap_or(told);
         return Some(about(relation, Kind::RelationChanged, Some(unit), version));
     }
-    if let Some(gone) =
-        known.members.keys().find(|unit| leaving || !relation.members.contains_key(*unit))
+    if let Some(gone) = known
+        .members
+        .keys()
+        .find(|unit| leaving || !relation.members.contains_key(*unit))
     {
         let own_end = remote.life != Life::Alive || remote.application_life != Life::Alive;
-        let departing = if own_end { remote.me.clone() } else { gone.clone() };
+        let departing = if own_end {
+            remote.me.clone()
+        } else {
+            gone.clone()
+        };
         let mut hook = about(relation, Kind::RelationDeparted, Some(gone), 0);
         if let Some(facts) = &mut hook.relation {
             facts.departing = Some(departing);
@@ -529,10 +572,17 @@ fn relation_hook(
         return (!relation.peer).then(|| about(relation, Kind::RelationBroken, None, 0));
     }
     if relation.application_version != known.application_version {
-        return Some(about(relation, Kind::RelationChanged, None, relation.application_version));
+        return Some(about(
+            relation,
+            Kind::RelationChanged,
+            None,
+            relation.application_version,
+        ));
     }
-    if let Some((unit, version)) =
-        relation.members.iter().find(|(unit, _)| !known.members.contains_key(*unit))
+    if let Some((unit, version)) = relation
+        .members
+        .iter()
+        .find(|(unit, _)| !known.members.contains_key(*unit))
     {
         return Some(about(relation, Kind::RelationJoined, Some(unit), *version));
     }
@@ -563,7 +613,13 @@ fn about(relation: &RemoteRelation, kind: Kind, unit: Option<&String>, version: 
 /// `settings_hash` is the one that was in force when the hook began.
 pub fn commit(local: &mut Local, hook: &Hook, settings_hash: &str) {
     local.flight = None;
-    let queue = |kind| Some(Flight { hook: Hook::plain(kind), step: Step::Queued, process: None });
+    let queue = |kind| {
+        Some(Flight {
+            hook: Hook::plain(kind),
+            step: Step::Queued,
+            process: None,
+        })
+    };
     match hook.kind {
         Kind::Install => local.installed = true,
         Kind::Start => {
@@ -613,7 +669,9 @@ fn commit_relation(local: &mut Local, kind: Kind, facts: &RelationFacts) {
         local.relations.remove(&facts.id);
         return;
     }
-    let Some(known) = local.relations.get_mut(&facts.id) else { return };
+    let Some(known) = local.relations.get_mut(&facts.id) else {
+        return;
+    };
     match (kind, &facts.unit) {
         (Kind::RelationCreated, _) => known.created = true,
         (Kind::RelationJoined, Some(unit)) => {

@@ -50,10 +50,13 @@ impl Ended {
     }
 }
 
+/// A stream's bytes so far, and who tells of its end.
+type Stream = (Arc<Mutex<Vec<u8>>>, Receiver<()>);
+
 /// A started process.
 pub struct Running {
     child: Child,
-    streams: [(Arc<Mutex<Vec<u8>>>, Receiver<()>); 2],
+    streams: [Stream; 2],
 }
 
 impl Running {
@@ -75,7 +78,11 @@ impl Running {
             let _ = done.recv_timeout(deadline.saturating_duration_since(Instant::now()));
             std::mem::take(&mut *bytes.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        Ok(Ended { status, stdout, stderr })
+        Ok(Ended {
+            status,
+            stdout,
+            stderr,
+        })
     }
 }
 
@@ -100,7 +107,11 @@ pub fn start(
         .envs(environment)
         .current_dir(engine.paths.unit_charm(unit))
         .process_group(0)
-        .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command
@@ -113,7 +124,10 @@ pub fn start(
     let logger = format!("unit.{unit}.{logger}");
     let stdout = follow(engine, child.stdout.take(), unit, "DEBUG", &logger);
     let stderr = follow(engine, child.stderr.take(), unit, "WARNING", &logger);
-    Ok(Running { child, streams: [stdout, stderr] })
+    Ok(Running {
+        child,
+        streams: [stdout, stderr],
+    })
 }
 
 /// Reads a stream to its end on a thread of its own.
@@ -123,10 +137,12 @@ fn follow<R: Read + Send + 'static>(
     unit: &str,
     level: &'static str,
     logger: &str,
-) -> (Arc<Mutex<Vec<u8>>>, Receiver<()>) {
+) -> Stream {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let (done, told) = channel();
-    let Some(mut stream) = stream else { return (kept, told) };
+    let Some(mut stream) = stream else {
+        return (kept, told);
+    };
     let (engine, shared) = (Arc::clone(engine), Arc::clone(&kept));
     let (unit, logger) = (unit.to_owned(), logger.to_owned());
     std::thread::spawn(move || {
@@ -134,7 +150,9 @@ fn follow<R: Read + Send + 'static>(
         let mut line: Vec<u8> = Vec::new();
         let log = |line: &mut Vec<u8>| {
             if !line.is_empty() {
-                engine.log.write(&unit, level, &logger, &String::from_utf8_lossy(line));
+                engine
+                    .log
+                    .write(&unit, level, &logger, &String::from_utf8_lossy(line));
                 line.clear();
             }
         };
@@ -166,7 +184,9 @@ fn follow<R: Read + Send + 'static>(
 /// Returns the environment of a run, built from nothing.
 #[must_use]
 pub fn environment(model: &Model, context: &Context, paths: &Paths) -> Vec<(String, String)> {
-    let Some((unit, application)) = model.unit(&context.unit) else { return Vec::new() };
+    let Some((unit, application)) = model.unit(&context.unit) else {
+        return Vec::new();
+    };
     let mut vars: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| vars.push((name.to_owned(), value.to_owned()));
     // What the person gave comes first: nothing of Juju's can be overridden by it, except the path's tail.
@@ -175,23 +195,32 @@ pub fn environment(model: &Model, context: &Context, paths: &Paths) -> Vec<(Stri
     }
     let charm = paths.unit_charm(&unit.name).display().to_string();
     let hook = context.hook.as_ref();
-    let task = context.task.and_then(|id| model.tasks.get(&id)).filter(|_| context.is_action);
     set("CHARM_DIR", &charm);
     set("JUJU_CHARM_DIR", &charm);
     set("JUJU_CONTEXT_ID", &context.id);
-    set("JUJU_HOOK_NAME", &hook.map(super::resolver::Hook::name).unwrap_or_default());
+    set(
+        "JUJU_HOOK_NAME",
+        &hook.map(super::resolver::Hook::name).unwrap_or_default(),
+    );
     let socket = paths.agent(&unit.name).join("agent.socket");
     set("JUJU_AGENT_SOCKET_ADDRESS", &socket.display().to_string());
     set("JUJU_AGENT_SOCKET_NETWORK", "unix");
     set("JUJU_UNIT_NAME", &unit.name);
     set("JUJU_MODEL_UUID", &model.uuid);
     set("JUJU_MODEL_NAME", &model.name);
-    set("JUJU_API_ADDRESSES", &format!("{}:17070", model.controller()));
+    set(
+        "JUJU_API_ADDRESSES",
+        &format!("{}:17070", model.controller()),
+    );
     if !model.variant.is_four() {
         set("JUJU_SLA", "unsupported");
     }
     set("JUJU_MACHINE_ID", &unit.machine.to_string());
-    for name in ["JUJU_PRINCIPAL_UNIT", "JUJU_AVAILABILITY_ZONE", "CLOUD_API_VERSION"] {
+    for name in [
+        "JUJU_PRINCIPAL_UNIT",
+        "JUJU_AVAILABILITY_ZONE",
+        "CLOUD_API_VERSION",
+    ] {
         set(name, "");
     }
     set("JUJU_VERSION", model.variant.version());
@@ -203,21 +232,57 @@ pub fn environment(model: &Model, context: &Context, paths: &Paths) -> Vec<(Stri
             set(&format!("JUJU_CHARM_TRACE_CONFIG_{name}"), "");
         }
     }
+    about(model, context, paths, &mut set);
+    set("APT_LISTCHANGES_FRONTEND", "none");
+    set("DEBIAN_FRONTEND", "noninteractive");
+    set("LANG", "C.UTF-8");
+    set("TERM", "tmux-256color");
+    let tail = application.env.get("PATH").map_or(PATH, String::as_str);
+    set(
+        "PATH",
+        &format!("{}:{tail}", paths.tools(&unit.name).display()),
+    );
+    vars
+}
+
+/// Adds the variables that tell what a run is about.
+fn about(model: &Model, context: &Context, paths: &Paths, set: &mut impl FnMut(&str, &str)) {
+    let Some((unit, _)) = model.unit(&context.unit) else {
+        return;
+    };
+    let task = context
+        .task
+        .and_then(|id| model.tasks.get(&id))
+        .filter(|_| context.is_action);
     if let Some(relation) = context.relation.and_then(|id| model.relations.get(&id)) {
-        let end = relation.own(&unit.application).map_or("", |end| end.name.as_str());
+        let end = relation
+            .own(&unit.application)
+            .map_or("", |end| end.name.as_str());
         set("JUJU_RELATION", end);
         set("JUJU_RELATION_ID", &relation.shown_id(&unit.application));
-        set("JUJU_REMOTE_UNIT", context.remote_unit.as_deref().unwrap_or_default());
-        set("JUJU_REMOTE_APP", context.remote_application.as_deref().unwrap_or_default());
+        set(
+            "JUJU_REMOTE_UNIT",
+            context.remote_unit.as_deref().unwrap_or_default(),
+        );
+        set(
+            "JUJU_REMOTE_APP",
+            context.remote_application.as_deref().unwrap_or_default(),
+        );
     }
-    if let Some(hook) = hook {
+    if let Some(hook) = &context.hook {
         if hook.kind == Kind::RelationDeparted {
-            let departing = hook.relation.as_ref().and_then(|facts| facts.departing.as_deref());
+            let departing = hook
+                .relation
+                .as_ref()
+                .and_then(|facts| facts.departing.as_deref());
             set("JUJU_DEPARTING_UNIT", departing.unwrap_or_default());
         }
         if let Some(storage) = hook.storage.as_ref().and_then(|id| model.storage.get(id)) {
             set("JUJU_STORAGE_ID", &storage.id);
-            set("JUJU_STORAGE_LOCATION", &paths.storage(storage).display().to_string());
+            set(
+                "JUJU_STORAGE_LOCATION",
+                &paths.storage(storage).display().to_string(),
+            );
             set("JUJU_STORAGE_KIND", &storage.kind);
         }
         if let Some((id, revision)) = &hook.secret {
@@ -225,7 +290,9 @@ pub fn environment(model: &Model, context: &Context, paths: &Paths) -> Vec<(Stri
             let secret = model.secrets.get(id);
             let own = secret.filter(|secret| secret.is_owned_by(&unit.name));
             let label = own.map(|secret| secret.label.clone()).or_else(|| {
-                secret.and_then(|s| s.consumers.get(&unit.name)).map(|c| c.label.clone())
+                secret
+                    .and_then(|s| s.consumers.get(&unit.name))
+                    .map(|c| c.label.clone())
             });
             set("JUJU_SECRET_LABEL", &label.unwrap_or_default());
             if matches!(hook.kind, Kind::SecretExpired | Kind::SecretRemove) {
@@ -240,13 +307,6 @@ pub fn environment(model: &Model, context: &Context, paths: &Paths) -> Vec<(Stri
         set("JUJU_ACTION_TAG", &format!("action-{}", task.id));
         set("JUJU_DISPATCH_PATH", &format!("actions/{}", task.action));
     }
-    set("APT_LISTCHANGES_FRONTEND", "none");
-    set("DEBIAN_FRONTEND", "noninteractive");
-    set("LANG", "C.UTF-8");
-    set("TERM", "tmux-256color");
-    let tail = application.env.get("PATH").map_or(PATH, String::as_str);
-    set("PATH", &format!("{}:{tail}", paths.tools(&unit.name).display()));
-    vars
 }
 
 /// What is found for a hook or action in a charm directory.
@@ -268,5 +328,9 @@ pub fn entry(charm: &Path, path: &str) -> Entry {
         return Entry::Dispatch(dispatch);
     }
     let own = charm.join(path);
-    if own.exists() { Entry::Own(own) } else { Entry::Missing }
+    if own.exists() {
+        Entry::Own(own)
+    } else {
+        Entry::Missing
+    }
 }

@@ -153,10 +153,12 @@ pub fn checksum(content: &Map) -> String {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Returns the mean time between two rotations in seconds, `None` for a policy that never rotates.
@@ -215,7 +217,11 @@ impl Secret {
         }
         let content = fields.content.as_ref()?;
         let checksum = checksum(content);
-        if self.revisions.get(&self.latest).is_some_and(|latest| latest.checksum == checksum) {
+        if self
+            .revisions
+            .get(&self.latest)
+            .is_some_and(|latest| latest.checksum == checksum)
+        {
             return None;
         }
         self.latest += 1;
@@ -288,7 +294,11 @@ pub fn due(model: &Model, unit: &Unit) -> Vec<Hook> {
             }
         }
         if managed && !secret.consumers.is_empty() {
-            let told = unit.local.secrets.get(&format!("removed {}", secret.id)).copied();
+            let told = unit
+                .local
+                .secrets
+                .get(&format!("removed {}", secret.id))
+                .copied();
             let obsolete = secret
                 .revisions
                 .keys()

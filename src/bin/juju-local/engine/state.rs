@@ -85,7 +85,13 @@ impl Engine {
             ending: false,
             decisions: 0,
         };
-        Self { paths, program, log, state: Mutex::new(state), changed: Condvar::new() }
+        Self {
+            paths,
+            program,
+            log,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     /// Locks the memory. A panic elsewhere does not spoil it: changes are applied to copies first.
@@ -104,7 +110,11 @@ impl Engine {
     }
 
     /// Waits until something changes, at most for `longest`.
-    pub fn wait<'a>(&self, state: MutexGuard<'a, State>, longest: Duration) -> MutexGuard<'a, State> {
+    pub fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        longest: Duration,
+    ) -> MutexGuard<'a, State> {
         match self.changed.wait_timeout(state, longest) {
             Ok((state, _)) => state,
             Err(poisoned) => poisoned.into_inner().0,
@@ -121,7 +131,9 @@ impl State {
     /// Decides a unit's next operation.
     pub fn decide(&mut self, name: &str) -> Next {
         self.decisions += 1;
-        let Some(remote) = self.remote(name) else { return Next::Idle };
+        let Some(remote) = self.remote(name) else {
+            return Next::Idle;
+        };
         match self.model.units.get(name) {
             Some(unit) => resolver::next(&unit.local, &remote),
             None => Next::Idle,
@@ -179,7 +191,10 @@ impl State {
                 .values()
                 .find(|task| task.unit == name && task.status == "pending")
                 .map(|task| task.id),
-            command: self.commands.get(name).is_some_and(|queue| !queue.is_empty()),
+            command: self
+                .commands
+                .get(name)
+                .is_some_and(|queue| !queue.is_empty()),
             retry_due: model.settings.automatically_retry_hooks
                 && timers.retry_at.is_some_and(|at| at <= now),
             resolution: unit.resolution,
@@ -201,7 +216,9 @@ impl State {
     /// Lets a unit enter a relation's scope: others see it from now on.
     pub fn enter_scope(&mut self, name: &str, relation: u64) {
         let variant = self.model.variant;
-        let Some(unit) = self.model.units.get(name) else { return };
+        let Some(unit) = self.model.units.get(name) else {
+            return;
+        };
         let address = self.model.address(unit).to_string();
         if let Some(relation) = self.model.relations.get_mut(&relation)
             && relation.life == Life::Alive
@@ -214,7 +231,11 @@ impl State {
             if !variant.is_four() {
                 fill.insert("private-address".to_owned(), address);
             }
-            relation.units.entry(name.to_owned()).or_default().apply(&fill);
+            relation
+                .units
+                .entry(name.to_owned())
+                .or_default()
+                .apply(&fill);
         }
         if let Some(unit) = self.model.units.get_mut(name) {
             unit.local.relations.entry(relation).or_default();
@@ -235,7 +256,9 @@ impl State {
 /// Returns the hash whose change raises `config-changed`: options, trust and address.
 #[must_use]
 pub fn settings_hash(model: &Model, name: &str) -> String {
-    let Some((unit, application)) = model.unit(name) else { return String::new() };
+    let Some((unit, application)) = model.unit(name) else {
+        return String::new();
+    };
     let effective = application.charm.config.effective(&application.config);
     let sorted: BTreeMap<_, _> = effective.iter().collect();
     let text = serde_json::to_string(&sorted).unwrap_or_default();
@@ -266,7 +289,7 @@ pub fn mix(number: u64) -> u64 {
 pub fn random_hex(digits: usize) -> String {
     let mut text = String::new();
     while text.len() < digits {
-        text.push_str(&format!("{:016x}", random()));
+        text.push_str(&hex(&random().to_le_bytes()));
     }
     text.truncate(digits);
     text

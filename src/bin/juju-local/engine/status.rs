@@ -16,8 +16,16 @@ use super::model::{Application, Life, Machine, Model, Status, Unit};
 use super::paths::Paths;
 
 /// Words of statuses from worst to best, for an application whose leader sets none.
-const SEVERITY: [&str; 8] =
-    ["error", "blocked", "maintenance", "waiting", "active", "terminated", "unknown", ""];
+const SEVERITY: [&str; 8] = [
+    "error",
+    "blocked",
+    "maintenance",
+    "waiting",
+    "active",
+    "terminated",
+    "unknown",
+    "",
+];
 
 /// Writes a time as `status` does.
 #[must_use]
@@ -61,7 +69,13 @@ pub fn report(model: &Model, paths: &Paths) -> StatusReport {
     let now = Timestamp::now();
     let available = StatusText {
         current: "available".to_owned(),
-        since: model.applications.values().map(|app| app.created).min().map(since).unwrap_or_default(),
+        since: model
+            .applications
+            .values()
+            .map(|app| app.created)
+            .min()
+            .map(since)
+            .unwrap_or_default(),
         ..StatusText::default()
     };
     let mut machines: Vec<&Unit> = model.units.values().collect();
@@ -86,19 +100,32 @@ pub fn report(model: &Model, paths: &Paths) -> StatusReport {
             .map(|(name, app)| (name.clone(), application(model, name, app)))
             .collect(),
         storage: storage(model, paths),
-        controller: ControllerReport { timestamp: now.strftime("%H:%M:%SZ").to_string() },
+        controller: ControllerReport {
+            timestamp: now.strftime("%H:%M:%SZ").to_string(),
+        },
     }
 }
 
 fn base(application: &Application) -> BaseReport {
     let base = application.charm.manifest.base();
-    let channel = base.channel.split('/').next().unwrap_or_default().to_owned();
-    BaseReport { name: base.name, channel }
+    let channel = base
+        .channel
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    BaseReport {
+        name: base.name,
+        channel,
+    }
 }
 
 fn machine(model: &Model, unit: &Unit) -> MachineReport {
     let address = model.address(unit).to_string();
-    let created = model.applications.get(&unit.application).map(|app| app.created);
+    let created = model
+        .applications
+        .get(&unit.application)
+        .map(|app| app.created);
     let when = created.map(since).unwrap_or_default();
     let status = |current: &str, message: &str| StatusText {
         current: current.to_owned(),
@@ -106,7 +133,11 @@ fn machine(model: &Model, unit: &Unit) -> MachineReport {
         since: when.clone(),
         ..StatusText::default()
     };
-    let state = if unit.state == Machine::Up { "started" } else { "down" };
+    let state = if unit.state == Machine::Up {
+        "started"
+    } else {
+        "down"
+    };
     let mut agent = status(state, "");
     model.variant.version().clone_into(&mut agent.version);
     let identity = model.uuid.get(..6).unwrap_or_default();
@@ -119,7 +150,11 @@ fn machine(model: &Model, unit: &Unit) -> MachineReport {
         instance_id: name,
         machine_status: status("running", "Running"),
         modification_status: status("idle", ""),
-        base: model.applications.get(&unit.application).map(base).unwrap_or_default(),
+        base: model
+            .applications
+            .get(&unit.application)
+            .map(base)
+            .unwrap_or_default(),
         network_interfaces: BTreeMap::from([(
             "lo".to_owned(),
             InterfaceReport {
@@ -134,20 +169,34 @@ fn machine(model: &Model, unit: &Unit) -> MachineReport {
 fn application(model: &Model, name: &str, app: &Application) -> ApplicationReport {
     let mut relations: BTreeMap<String, Vec<RelatedReport>> = BTreeMap::new();
     for relation in model.relations.values() {
-        let (Some(own), Some(other)) = (relation.own(name), relation.other(name)) else { continue };
-        relations.entry(own.name.clone()).or_default().push(RelatedReport {
-            related_application: other.application.clone(),
-            interface: own.interface.clone(),
-            scope: "global".to_owned(),
-        });
+        let (Some(own), Some(other)) = (relation.own(name), relation.other(name)) else {
+            continue;
+        };
+        relations
+            .entry(own.name.clone())
+            .or_default()
+            .push(RelatedReport {
+                related_application: other.application.clone(),
+                interface: own.interface.clone(),
+                scope: "global".to_owned(),
+            });
     }
-    let units: IndexMap<String, UnitReport> =
-        model.units_of(name).into_iter().map(|one| (one.name.clone(), unit(model, one))).collect();
+    let units: IndexMap<String, UnitReport> = model
+        .units_of(name)
+        .into_iter()
+        .map(|one| (one.name.clone(), unit(model, one)))
+        .collect();
     let status = match &app.status {
         Some(status) => text(status),
         None => derived(&units, app),
     };
-    let endpoints = app.charm.metadata.endpoints.keys().cloned().chain([String::new()]);
+    let endpoints = app
+        .charm
+        .metadata
+        .endpoints
+        .keys()
+        .cloned()
+        .chain([String::new()]);
     ApplicationReport {
         charm: format!("local:{}-{}", app.charm.metadata.name, app.revision),
         base: base(app),
@@ -167,8 +216,16 @@ fn application(model: &Model, name: &str, app: &Application) -> ApplicationRepor
 
 /// Derives an application's status from its units: the worst one.
 fn derived(units: &IndexMap<String, UnitReport>, app: &Application) -> StatusText {
-    let rank = |word: &str| SEVERITY.iter().position(|other| *other == word).unwrap_or(SEVERITY.len());
-    let worst = units.values().map(|unit| &unit.workload_status).min_by_key(|s| rank(&s.current));
+    let rank = |word: &str| {
+        SEVERITY
+            .iter()
+            .position(|other| *other == word)
+            .unwrap_or(SEVERITY.len())
+    };
+    let worst = units
+        .values()
+        .map(|unit| &unit.workload_status)
+        .min_by_key(|s| rank(&s.current));
     let mut status = worst.cloned().unwrap_or_else(|| StatusText {
         current: "unknown".to_owned(),
         since: since(app.created),
@@ -217,7 +274,11 @@ fn storage(model: &Model, paths: &Paths) -> StorageReport {
                 AttachmentReport {
                     machine: unit.machine.to_string(),
                     location: paths.storage(one).display().to_string(),
-                    life: if dying { "dying".to_owned() } else { String::new() },
+                    life: if dying {
+                        "dying".to_owned()
+                    } else {
+                        String::new()
+                    },
                 },
             )]),
         });
@@ -245,7 +306,9 @@ fn storage(model: &Model, paths: &Paths) -> StorageReport {
 ///
 /// When there is no such unit.
 pub fn show_unit(model: &Model, name: &str) -> Result<Value, String> {
-    let (unit, app) = model.unit(name).ok_or_else(|| format!("unit {name:?} not found"))?;
+    let (unit, app) = model
+        .unit(name)
+        .ok_or_else(|| format!("unit {name:?} not found"))?;
     let mut shown = JsonMap::new();
     if !app.version.is_empty() {
         shown.insert("workload-version".to_owned(), json!(app.version));
@@ -256,7 +319,10 @@ pub fn show_unit(model: &Model, name: &str) -> Result<Value, String> {
     shown.insert("public-address".to_owned(), json!(address));
     shown.insert(
         "charm".to_owned(),
-        json!(format!("local:{}-{}", app.charm.metadata.name, app.revision)),
+        json!(format!(
+            "local:{}-{}",
+            app.charm.metadata.name, app.revision
+        )),
     );
     shown.insert("leader".to_owned(), json!(model.is_leader(name)));
     if unit.life != Life::Alive {
@@ -264,13 +330,18 @@ pub fn show_unit(model: &Model, name: &str) -> Result<Value, String> {
     }
     let mut relations = Vec::new();
     for relation in model.relations.values() {
-        let (Some(own), Some(other)) =
-            (relation.own(&unit.application), relation.other(&unit.application))
-        else {
+        let (Some(own), Some(other)) = (
+            relation.own(&unit.application),
+            relation.other(&unit.application),
+        ) else {
             continue;
         };
         let values = |unit: &str| {
-            let bag = relation.units.get(unit).map(|bag| bag.values.clone()).unwrap_or_default();
+            let bag = relation
+                .units
+                .get(unit)
+                .map(|bag| bag.values.clone())
+                .unwrap_or_default();
             json!({ "in-scope": relation.scope.contains(unit), "data": bag })
         };
         let related: JsonMap<String, Value> = model
@@ -279,7 +350,10 @@ pub fn show_unit(model: &Model, name: &str) -> Result<Value, String> {
             .filter(|one| one.name != name && relation.scope.contains(&one.name))
             .map(|one| (one.name.clone(), values(&one.name)))
             .collect();
-        let data = relation.applications.get(&other.application).map(|bag| bag.values.clone());
+        let data = relation
+            .applications
+            .get(&other.application)
+            .map(|bag| bag.values.clone());
         let mut info = json!({
             "relation-id": relation.id,
             "endpoint": own.name,

@@ -24,7 +24,10 @@ pub fn end(
     ended: Result<Option<Ended>>,
     command: bool,
 ) {
-    let mut results = context.as_ref().map(|c| c.results.clone()).unwrap_or_default();
+    let mut results = context
+        .as_ref()
+        .map(|c| c.results.clone())
+        .unwrap_or_default();
     let (mut status, mut message) = ("completed", String::new());
     let mut aborted = false;
     match ended {
@@ -32,7 +35,12 @@ pub fn end(
             (status, message) = ("failed", format!("{error:#}"));
         }
         Ok(None) => {
-            let unit = state.model.tasks.get(&id).map(|task| task.unit.clone()).unwrap_or_default();
+            let unit = state
+                .model
+                .tasks
+                .get(&id)
+                .map(|task| task.unit.clone())
+                .unwrap_or_default();
             (status, message) = ("failed", format!("action not implemented on unit {unit:?}"));
         }
         Ok(Some(ended)) => {
@@ -45,14 +53,18 @@ pub fn end(
                 if let Some(text) = failed {
                     (status, message) = ("failed", text);
                 }
-                let applied =
-                    context.map_or(Ok(()), |context| commit::apply(&mut state.model, &context, &engine.paths));
+                let applied = context.map_or(Ok(()), |context| {
+                    commit::apply(&mut state.model, &context, &engine.paths)
+                });
                 if let Err(text) = applied {
                     status = "failed";
                     if message.is_empty() {
                         "committing requested changes failed".clone_into(&mut message);
                     }
-                    let before = results.get("stderr").and_then(Value::as_str).unwrap_or_default();
+                    let before = results
+                        .get("stderr")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default();
                     let stderr = format!("{before}{text}\n");
                     results.insert("stderr".to_owned(), json!(stderr));
                     results.insert("return-code".to_owned(), json!(1));
@@ -84,28 +96,35 @@ fn output(results: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => {
-            results.insert(name.to_owned(), json!(text));
-        }
-        Err(_) => {
-            results.insert(name.to_owned(), json!(STANDARD.encode(bytes)));
-            results.insert(format!("{name}-encoding"), json!("base64"));
-        }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        results.insert(name.to_owned(), json!(text));
+    } else {
+        results.insert(name.to_owned(), json!(STANDARD.encode(bytes)));
+        results.insert(format!("{name}-encoding"), json!("base64"));
     }
 }
 
 /// Forgets the oldest finished tasks.
 fn forget_old(model: &mut Model) {
     while model.tasks.len() > TASKS_MAX {
-        let oldest = model.tasks.values().find(|task| task.completed.is_some()).map(|task| task.id);
+        let oldest = model
+            .tasks
+            .values()
+            .find(|task| task.completed.is_some())
+            .map(|task| task.id);
         let Some(oldest) = oldest else { return };
         model.tasks.remove(&oldest);
     }
 }
 
 /// Queues a task; returns its number.
-pub fn queue(model: &mut Model, operation: u64, unit: &str, action: &str, parameters: Map<String, Value>) -> u64 {
+pub fn queue(
+    model: &mut Model,
+    operation: u64,
+    unit: &str,
+    action: &str,
+    parameters: Map<String, Value>,
+) -> u64 {
     let id = model.take_task_number();
     let task = Task {
         id,
@@ -151,7 +170,11 @@ pub fn report(task: &Task) -> TaskReport {
         action: task.action.clone(),
         status: task.status.clone(),
         message: task.message.clone(),
-        log: task.log.iter().map(|(at, line)| (text(*at), line.clone())).collect(),
+        log: task
+            .log
+            .iter()
+            .map(|(at, line)| (text(*at), line.clone()))
+            .collect(),
         results: task.results.clone(),
         enqueued: text(task.enqueued),
         started: task.started.map(text),
@@ -162,11 +185,25 @@ pub fn report(task: &Task) -> TaskReport {
 /// Reports an operation.
 #[must_use]
 pub fn operation(model: &Model, id: u64) -> Option<OperationReport> {
-    let tasks: Vec<_> = model.tasks.values().filter(|task| task.operation == id).collect();
+    let tasks: Vec<_> = model
+        .tasks
+        .values()
+        .filter(|task| task.operation == id)
+        .collect();
     let first = tasks.first()?;
     let units: Vec<_> = tasks.iter().map(|task| tag(&task.unit)).collect();
-    let order = ["running", "aborting", "pending", "failed", "aborted", "cancelled", "completed"];
-    let status = order.into_iter().find(|word| tasks.iter().any(|task| task.status == *word));
+    let order = [
+        "running",
+        "aborting",
+        "pending",
+        "failed",
+        "aborted",
+        "cancelled",
+        "completed",
+    ];
+    let status = order
+        .into_iter()
+        .find(|word| tasks.iter().any(|task| task.status == *word));
     Some(OperationReport {
         id,
         summary: format!("{} run on {}", first.action, units.join(",")),

@@ -23,7 +23,9 @@ fn wrong(text: &str) -> ExitCode {
 fn print(end: &ToolEnd) -> ExitCode {
     let _ = std::io::stderr().write_all(end.stderr.as_bytes());
     let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(end.stdout.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(end.stdout.as_bytes())
+        .and_then(|()| stdout.flush());
     ExitCode::from(end.code)
 }
 
@@ -38,7 +40,13 @@ pub fn run(tool: &str, arguments: Vec<String>) -> ExitCode {
     };
     let socket = PathBuf::from(socket);
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let mut call = HookToolCall { context, tool: tool.to_owned(), arguments, directory, stdin: None };
+    let mut call = HookToolCall {
+        context,
+        tool: tool.to_owned(),
+        arguments,
+        directory,
+        stdin: None,
+    };
     loop {
         let request = Request::HookTool(call.clone());
         match link::exchange(&socket, &request, Some(ANSWER_TIMEOUT)) {
@@ -63,7 +71,9 @@ fn state_directory(called_as: &Path) -> Option<PathBuf> {
         std::path::absolute(called_as).ok()?
     } else {
         let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|folder| folder.join(called_as)).find(|file| file.exists())?
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(called_as))
+            .find(|file| file.exists())?
     };
     // <state>/tools/unit-x-0/juju-exec
     Some(link.parent()?.parent()?.parent()?.to_path_buf())
@@ -73,10 +83,14 @@ fn state_directory(called_as: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn juju_exec(called_as: &Path, arguments: &[String]) -> ExitCode {
     if let Ok(context) = std::env::var("JUJU_CONTEXT_ID") {
-        return wrong(&format!("juju-exec cannot be called from within a hook, have context {context:?}"));
+        return wrong(&format!(
+            "juju-exec cannot be called from within a hook, have context {context:?}"
+        ));
     }
     let Some(state) = state_directory(called_as) else {
-        return wrong("cannot find the unit's agent: call juju-exec by its path in the tools directory");
+        return wrong(
+            "cannot find the unit's agent: call juju-exec by its path in the tools directory",
+        );
     };
     let call = match parse(arguments, &state) {
         Ok(call) => call,
@@ -154,9 +168,13 @@ fn unit_name(text: &str, state: &Path) -> Result<String, String> {
         Some(format!("{application}/{number}"))
     };
     if text.is_empty() {
-        let entries = std::fs::read_dir(state.join("agents")).into_iter().flatten().flatten();
-        let units: Vec<_> =
-            entries.filter_map(|entry| from_tag(entry.file_name().to_str()?)).collect();
+        let entries = std::fs::read_dir(state.join("agents"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let units: Vec<_> = entries
+            .filter_map(|entry| from_tag(entry.file_name().to_str()?))
+            .collect();
         return match units.as_slice() {
             [only] => Ok(only.clone()),
             _ => Err("missing unit-name".to_owned()),

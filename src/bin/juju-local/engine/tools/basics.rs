@@ -21,9 +21,14 @@ pub fn config_get(call: &mut Call<'_>) -> Result<String, Fault> {
     let config = call.context.config.as_ref();
     let value = match (flags.at(0), flags.is_set("all")) {
         (Some(key), true) => {
-            return usage(format!("cannot use argument --all together with key {key:?}"));
+            return usage(format!(
+                "cannot use argument --all together with key {key:?}"
+            ));
         }
-        (Some(key), false) => config.and_then(|map| map.get(key)).cloned().unwrap_or(Value::Null),
+        (Some(key), false) => config
+            .and_then(|map| map.get(key))
+            .cloned()
+            .unwrap_or(Value::Null),
         (None, all) => {
             let mut sorted: Vec<_> = config
                 .iter()
@@ -90,7 +95,11 @@ fn document(status: &Status, with_data: bool) -> Value {
 
 /// `status-get`
 pub fn status_get(call: &mut Call<'_>) -> Result<String, Fault> {
-    let flags = parse(call.arguments, &["application", "include-data"], &["format", "output o"])?;
+    let flags = parse(
+        call.arguments,
+        &["application", "include-data"],
+        &["format", "output o"],
+    )?;
     let smart = flags.value("format").unwrap_or("smart") == "smart";
     let with_data = flags.is_set("include-data");
     let (unit, application) = call.unit()?;
@@ -124,7 +133,9 @@ pub fn status_get(call: &mut Call<'_>) -> Result<String, Fault> {
 /// `application-version-set`
 pub fn application_version_set(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(call.arguments, &[], &[])?;
-    let Some(version) = flags.at(0) else { return usage("no version specified") };
+    let Some(version) = flags.at(0) else {
+        return usage("no version specified");
+    };
     if let Some(extra) = flags.at(1) {
         return usage(format!("unrecognized args: [{extra:?}]"));
     }
@@ -145,8 +156,9 @@ pub fn juju_log(call: &mut Call<'_>) -> Result<String, Fault> {
     let unit = call.context.unit.clone();
     let logger = format!("unit.{unit}.juju-log");
     let wanted = flags.value("log-level").unwrap_or("INFO").to_uppercase();
-    let mut level =
-        ["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"].into_iter().find(|level| *level == wanted);
+    let mut level = ["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"]
+        .into_iter()
+        .find(|level| *level == wanted);
     if level.is_none() {
         let text = format!("Specified log level of {wanted:?} is not valid");
         call.engine.log.write(&unit, "WARNING", &logger, &text);
@@ -154,12 +166,18 @@ pub fn juju_log(call: &mut Call<'_>) -> Result<String, Fault> {
     if flags.is_set("debug") {
         level = Some("DEBUG");
     }
-    let prefix = match call.context.relation.and_then(|id| call.model().relations.get(&id)) {
+    let prefix = match call
+        .context
+        .relation
+        .and_then(|id| call.model().relations.get(&id))
+    {
         Some(relation) => format!("{}: ", relation.shown_id(&call.application())),
         None => String::new(),
     };
     let text = format!("{prefix}{}", flags.rest.join(" "));
-    call.engine.log.write(&unit, level.unwrap_or("INFO"), &logger, &text);
+    call.engine
+        .log
+        .write(&unit, level.unwrap_or("INFO"), &logger, &text);
     Ok(String::new())
 }
 
@@ -181,7 +199,11 @@ pub fn juju_reboot(call: &mut Call<'_>) -> Result<String, Fault> {
 
 /// Checks that an action runs.
 fn in_action(call: &Call<'_>) -> Result<(), Fault> {
-    if call.context.is_action { Ok(()) } else { failed("not running an action") }
+    if call.context.is_action {
+        Ok(())
+    } else {
+        failed("not running an action")
+    }
 }
 
 /// `action-get`
@@ -203,7 +225,9 @@ pub fn action_set(call: &mut Call<'_>) -> Result<String, Fault> {
     let mut entries = Vec::new();
     for argument in &flags.rest {
         let Some((path, value)) = argument.split_once('=') else {
-            return usage(format!("argument {argument:?} must be of the form key...=value"));
+            return usage(format!(
+                "argument {argument:?} must be of the form key...=value"
+            ));
         };
         let keys: Vec<String> = path.split('.').map(ToOwned::to_owned).collect();
         for key in &keys {

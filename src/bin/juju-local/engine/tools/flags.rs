@@ -51,7 +51,9 @@ pub fn parse(
                 .find(|names| names.split(' ').any(|other| other == name))
                 .map(|names| names.split(' ').next().unwrap_or(names))
         };
-        of(booleans).map(|name| (name, true)).or_else(|| of(valued).map(|name| (name, false)))
+        of(booleans)
+            .map(|name| (name, true))
+            .or_else(|| of(valued).map(|name| (name, false)))
     };
     let mut flags = Flags::default();
     let mut queue = arguments.iter();
@@ -74,7 +76,11 @@ pub fn parse(
             let mut letters = argument.chars().skip(1);
             let name: String = letters.by_ref().take(1).collect();
             let value: String = letters.collect();
-            (format!("-{name}"), name, (!value.is_empty()).then_some(value))
+            (
+                format!("-{name}"),
+                name,
+                (!value.is_empty()).then_some(value),
+            )
         };
         if name == "help" || name == "h" {
             return usage(HELP);
@@ -87,7 +93,11 @@ pub fn parse(
             (Some(value), true) => match value.as_str() {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => "true".to_owned(),
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => "false".to_owned(),
-                _ => return usage(format!("invalid value {value:?} for flag {shown}: not a boolean")),
+                _ => {
+                    return usage(format!(
+                        "invalid value {value:?} for flag {shown}: not a boolean"
+                    ));
+                }
             },
             (None, true) => "true".to_owned(),
             (None, false) => match queue.next() {
@@ -108,7 +118,10 @@ mod tests {
     fn flags_are_read_as_gnuflag_reads_them() {
         for (line, expected) in [
             ("--format=json - valkey/1", "format=json rest=-,valkey/1"),
-            ("--format json -r peers:0", "format=json relation=peers:0 rest="),
+            (
+                "--format json -r peers:0",
+                "format=json relation=peers:0 rest=",
+            ),
             ("-r7 x", "relation=7 rest=x"),
             ("x --app", "app=true rest=x"),
             ("--app=false", "app=false rest="),
@@ -120,8 +133,11 @@ mod tests {
             let arguments: Vec<_> = line.split(' ').map(ToOwned::to_owned).collect();
             let shown = match parse(&arguments, &["app"], &["format", "relation r"]) {
                 Ok(flags) => {
-                    let mut words: Vec<_> =
-                        flags.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    let mut words: Vec<_> = flags
+                        .values
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value}"))
+                        .collect();
                     words.push(format!("rest={}", flags.rest.join(",")));
                     words.join(" ")
                 }

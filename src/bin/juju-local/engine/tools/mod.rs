@@ -194,7 +194,9 @@ impl Call<'_> {
     pub fn print(&self, flags: &Flags, value: &Value, default: &str) -> Result<String, Fault> {
         let format = flags.value("format").unwrap_or(default);
         let text = match format {
-            "json" => serde_json::to_string(value).map_or_else(|_| String::new(), |text| text + "\n"),
+            "json" => {
+                serde_json::to_string(value).map_or_else(|_| String::new(), |text| text + "\n")
+            }
             "yaml" => yaml(value),
             "smart" if default == "smart" => smart(value),
             other => return usage(format!("unknown format {other:?}")),
@@ -244,21 +246,29 @@ fn smart(value: &Value) -> String {
         Value::Bool(false) => "False\n".to_owned(),
         Value::String(text) if text.is_empty() => String::new(),
         Value::String(text) => format!("{text}\n"),
-        Value::Array(list) if list.iter().all(Value::is_string) => {
-            list.iter().filter_map(Value::as_str).fold(String::new(), |all, line| all + line + "\n")
-        }
+        Value::Array(list) if list.iter().all(Value::is_string) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .fold(String::new(), |all, line| all + line + "\n"),
         _ => yaml(value),
     }
 }
 
 /// Answers a call.
 pub fn answer(engine: &Engine, state: &mut State, call: HookToolCall) -> ToolEnd {
-    let wrong = |text: String| ToolEnd { code: 1, stderr: format!("ERROR {text}\n"), ..ToolEnd::default() };
+    let wrong = |text: String| ToolEnd {
+        code: 1,
+        stderr: format!("ERROR {text}\n"),
+        ..ToolEnd::default()
+    };
     let Some((_, tool)) = TOOLS.iter().find(|(name, _)| *name == call.tool) else {
         return wrong(format!("bad request: unknown command: {}", call.tool));
     };
     let Some(mut context) = state.contexts.remove(&call.context) else {
-        return wrong(format!("bad request: wrong context ID; got {:?}", call.context));
+        return wrong(format!(
+            "bad request: wrong context ID; got {:?}",
+            call.context
+        ));
     };
     let mut this = Call {
         engine,
@@ -272,17 +282,30 @@ pub fn answer(engine: &Engine, state: &mut State, call: HookToolCall) -> ToolEnd
     let result = tool(&mut this);
     let notes = this.notes;
     let end = match result {
-        Ok(stdout) => ToolEnd { code: 0, stdout, stderr: notes, wants_stdin: false },
-        Err(Fault::WantsStdin) => ToolEnd { wants_stdin: true, ..ToolEnd::default() },
-        Err(Fault::Usage(text)) if text == flags::HELP => {
-            ToolEnd { stdout: format!("Usage: {} [options] …\n", call.tool), ..ToolEnd::default() }
-        }
-        Err(Fault::Usage(text)) => {
-            ToolEnd { code: 2, stderr: format!("{notes}ERROR {text}\n"), ..ToolEnd::default() }
-        }
-        Err(Fault::Failed(text)) => {
-            ToolEnd { code: 1, stderr: format!("{notes}ERROR {text}\n"), ..ToolEnd::default() }
-        }
+        Ok(stdout) => ToolEnd {
+            code: 0,
+            stdout,
+            stderr: notes,
+            wants_stdin: false,
+        },
+        Err(Fault::WantsStdin) => ToolEnd {
+            wants_stdin: true,
+            ..ToolEnd::default()
+        },
+        Err(Fault::Usage(text)) if text == flags::HELP => ToolEnd {
+            stdout: format!("Usage: {} [options] …\n", call.tool),
+            ..ToolEnd::default()
+        },
+        Err(Fault::Usage(text)) => ToolEnd {
+            code: 2,
+            stderr: format!("{notes}ERROR {text}\n"),
+            ..ToolEnd::default()
+        },
+        Err(Fault::Failed(text)) => ToolEnd {
+            code: 1,
+            stderr: format!("{notes}ERROR {text}\n"),
+            ..ToolEnd::default()
+        },
     };
     state.contexts.insert(call.context, context);
     end

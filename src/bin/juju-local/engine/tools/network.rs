@@ -25,7 +25,12 @@ pub fn unit_get(call: &mut Call<'_>) -> Result<String, Fault> {
 pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(
         call.arguments,
-        &["bind-address", "ingress-address", "egress-subnets", "primary-address"],
+        &[
+            "bind-address",
+            "ingress-address",
+            "egress-subnets",
+            "primary-address",
+        ],
         &["format", "output o", "relation r"],
     )?;
     let binding = match flags.at(0) {
@@ -42,17 +47,33 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
         || metadata.endpoints.contains_key(&binding)
         || metadata.extra_bindings.contains(&binding);
     if !known {
-        return failed(format!("binding name {binding:?} not defined by the unit's charm"));
+        return failed(format!(
+            "binding name {binding:?} not defined by the unit's charm"
+        ));
     }
     let address = call.model().address(unit);
     let [first, second, third, _] = address.octets();
     let (ip, subnet) = (address.to_string(), format!("{address}/32"));
-    let names = ["bind-address", "ingress-address", "egress-subnets", "primary-address"];
-    let wanted: Vec<_> = names.into_iter().filter(|name| flags.is_set(name)).collect();
+    let names = [
+        "bind-address",
+        "ingress-address",
+        "egress-subnets",
+        "primary-address",
+    ];
+    let wanted: Vec<_> = names
+        .into_iter()
+        .filter(|name| flags.is_set(name))
+        .collect();
     if wanted.len() > 1 && wanted.contains(&"primary-address") {
         return usage("--primary-address must be the only flag specified");
     }
-    let one = |name: &str| if name == "egress-subnets" { json!([subnet]) } else { json!(ip) };
+    let one = |name: &str| {
+        if name == "egress-subnets" {
+            json!([subnet])
+        } else {
+            json!(ip)
+        }
+    };
     let value = match wanted.as_slice() {
         [] => json!({
             "bind-addresses": [{
@@ -83,7 +104,9 @@ fn port(text: &str) -> Result<String, String> {
     }
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     if !matches!(protocol, "tcp" | "udp") {
-        return Err(format!("invalid protocol {protocol:?}, expected \"tcp\", \"udp\", or \"icmp\""));
+        return Err(format!(
+            "invalid protocol {protocol:?}, expected \"tcp\", \"udp\", or \"icmp\""
+        ));
     }
     let (from, to) = range.split_once('-').unwrap_or((range, range));
     let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
@@ -97,12 +120,16 @@ fn port(text: &str) -> Result<String, String> {
 /// Opens or closes a port.
 fn change_port(call: &mut Call<'_>, open: bool) -> Result<String, Fault> {
     let flags = parse(call.arguments, &[], &["format", "endpoints"])?;
-    let Some(text) = flags.at(0) else { return usage("no port or range specified") };
+    let Some(text) = flags.at(0) else {
+        return usage("no port or range specified");
+    };
     let port = port(text).map_err(Fault::Usage)?;
     let endpoints = flags.value("endpoints").unwrap_or("*");
     for endpoint in endpoints.split(',') {
         let endpoint = if endpoint == "*" { "" } else { endpoint };
-        call.context.ports.push((port.clone(), endpoint.to_owned(), open));
+        call.context
+            .ports
+            .push((port.clone(), endpoint.to_owned(), open));
     }
     Ok(String::new())
 }
@@ -161,7 +188,11 @@ pub fn goal_state(call: &mut Call<'_>) -> Result<String, Fault> {
     let model = call.model();
     let own = call.application();
     let word = |life: Life, status: &Status| {
-        if life == Life::Dying { "dying".to_owned() } else { status.current.clone() }
+        if life == Life::Dying {
+            "dying".to_owned()
+        } else {
+            status.current.clone()
+        }
     };
     let units_of = |application: &str| -> JsonMap<String, Value> {
         model
@@ -175,11 +206,23 @@ pub fn goal_state(call: &mut Call<'_>) -> Result<String, Fault> {
             .collect()
     };
     let mut relations: BTreeMap<String, JsonMap<String, Value>> = BTreeMap::new();
-    for relation in model.relations.values().filter(|relation| !relation.is_peer()) {
-        let (Some(end), Some(other)) = (relation.own(&own), relation.other(&own)) else { continue };
-        let since = model.applications.get(&other.application).map(|app| app.created);
+    for relation in model
+        .relations
+        .values()
+        .filter(|relation| !relation.is_peer())
+    {
+        let (Some(end), Some(other)) = (relation.own(&own), relation.other(&own)) else {
+            continue;
+        };
+        let since = model
+            .applications
+            .get(&other.application)
+            .map(|app| app.created);
         let entry = relations.entry(end.name.clone()).or_default();
-        entry.insert(other.application.clone(), goal("joined", since.unwrap_or_default()));
+        entry.insert(
+            other.application.clone(),
+            goal("joined", since.unwrap_or_default()),
+        );
         entry.extend(units_of(&other.application));
     }
     let value = json!({ "units": units_of(&own), "relations": relations });

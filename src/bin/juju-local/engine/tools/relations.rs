@@ -9,7 +9,10 @@ use super::{Call, Fault, Flags, failed, parse, usage};
 /// Returns the relation that the flags name, or the hook's.
 fn relation_of(call: &Call<'_>, flags: &Flags) -> Result<u64, Fault> {
     let Some(text) = flags.value("relation") else {
-        return call.context.relation.ok_or_else(|| Fault::Usage("no relation id specified".into()));
+        return call
+            .context
+            .relation
+            .ok_or_else(|| Fault::Usage("no relation id specified".into()));
     };
     relation_id(call, text)
 }
@@ -37,7 +40,10 @@ fn relation<'a>(call: &'a Call<'_>, id: u64) -> Result<&'a Relation, Fault> {
 pub fn relation_ids(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(call.arguments, &[], &["format", "output o"])?;
     let (unit, _) = call.unit()?;
-    let endpoint = match (flags.at(0), call.context.hook.as_ref().and_then(|h| h.relation.as_ref())) {
+    let endpoint = match (
+        flags.at(0),
+        call.context.hook.as_ref().and_then(|h| h.relation.as_ref()),
+    ) {
         (Some(name), _) => name.to_owned(),
         (None, Some(facts)) => facts.endpoint.clone(),
         (None, None) => return usage("no endpoint name specified"),
@@ -47,7 +53,11 @@ pub fn relation_ids(call: &mut Call<'_>) -> Result<String, Fault> {
         .relations
         .keys()
         .filter_map(|id| call.model().relations.get(id))
-        .filter(|relation| relation.own(&unit.application).is_some_and(|end| end.name == endpoint))
+        .filter(|relation| {
+            relation
+                .own(&unit.application)
+                .is_some_and(|end| end.name == endpoint)
+        })
         .filter(|relation| {
             let broken = !relation.is_peer() && relation.life != Life::Alive;
             !broken || !call.context.members(call.model(), relation.id).is_empty()
@@ -60,7 +70,11 @@ pub fn relation_ids(call: &mut Call<'_>) -> Result<String, Fault> {
 
 /// `relation-list`
 pub fn relation_list(call: &mut Call<'_>) -> Result<String, Fault> {
-    let flags = parse(call.arguments, &["app"], &["format", "output o", "relation r"])?;
+    let flags = parse(
+        call.arguments,
+        &["app"],
+        &["format", "output o", "relation r"],
+    )?;
     if let Some(extra) = flags.at(0) {
         return usage(format!("unrecognized args: [{extra:?}]"));
     }
@@ -83,7 +97,11 @@ pub fn relation_model_get(call: &mut Call<'_>) -> Result<String, Fault> {
 
 /// `relation-get`
 pub fn relation_get(call: &mut Call<'_>) -> Result<String, Fault> {
-    let flags = parse(call.arguments, &["app"], &["format", "output o", "relation r"])?;
+    let flags = parse(
+        call.arguments,
+        &["app"],
+        &["format", "output o", "relation r"],
+    )?;
     let id = relation_of(call, &flags)?;
     if let Some(extra) = flags.at(2) {
         return usage(format!("unrecognized args: [{extra:?}]"));
@@ -107,7 +125,9 @@ pub fn relation_get(call: &mut Call<'_>) -> Result<String, Fault> {
     } else if target.contains('/') {
         unit_bag(call, id, &target)?
     } else if crate::charm::names::is_application(&target) {
-        return failed(format!("expected unit name, got application name {target:?}"));
+        return failed(format!(
+            "expected unit name, got application name {target:?}"
+        ));
     } else {
         return failed(format!("invalid unit name {target:?}"));
     };
@@ -125,7 +145,9 @@ fn unit_bag(call: &mut Call<'_>, id: u64, target: &str) -> Result<Map, Fault> {
     }
     let relation = relation(call, id)?;
     let application = call.application();
-    let other = relation.other(&application).map(|end| end.application.clone());
+    let other = relation
+        .other(&application)
+        .map(|end| end.application.clone());
     if other.as_deref() != Some(application_of(target)) {
         return failed("permission denied");
     }
@@ -150,7 +172,9 @@ fn unit_bag(call: &mut Call<'_>, id: u64, target: &str) -> Result<Map, Fault> {
             call.context.others.insert(key, values.clone());
             Ok(values)
         }
-        None => failed(format!("settings for unit {target:?} in relation {id} not found")),
+        None => failed(format!(
+            "settings for unit {target:?} in relation {id} not found"
+        )),
     }
 }
 
@@ -183,14 +207,20 @@ fn application_bag(call: &mut Call<'_>, id: u64, target: &str) -> Result<Map, Fa
 fn own_unit<'a>(call: &'a mut Call<'_>, id: u64) -> Result<&'a mut Own, Fault> {
     let bag = relation(call, id)?.units.get(&call.context.unit);
     let seen = bag.map(|bag| bag.values.clone()).unwrap_or_default();
-    Ok(call.context.own_unit.entry(id).or_insert(Own { seen, changes: Map::new() }))
+    Ok(call.context.own_unit.entry(id).or_insert(Own {
+        seen,
+        changes: Map::new(),
+    }))
 }
 
 /// Returns the own application databag, fetched at its first use in a run.
 fn own_application<'a>(call: &'a mut Call<'_>, id: u64) -> Result<&'a mut Own, Fault> {
     let bag = relation(call, id)?.applications.get(&call.application());
     let seen = bag.map(|bag| bag.values.clone()).unwrap_or_default();
-    Ok(call.context.own_application.entry(id).or_insert(Own { seen, changes: Map::new() }))
+    Ok(call.context.own_application.entry(id).or_insert(Own {
+        seen,
+        changes: Map::new(),
+    }))
 }
 
 /// `relation-set`
@@ -198,7 +228,8 @@ pub fn relation_set(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(call.arguments, &["app"], &["file", "format", "relation r"])?;
     let id = relation_of(call, &flags)?;
     if flags.value("format").is_some() {
-        call.notes.push_str("--format flag deprecated for command \"relation-set\"\n");
+        call.notes
+            .push_str("--format flag deprecated for command \"relation-set\"\n");
     }
     let changes = call.settings(&flags)?;
     if changes.is_empty() {

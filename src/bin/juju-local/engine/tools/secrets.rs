@@ -19,7 +19,12 @@ const FIELDS: [&str; 6] = ["label", "description", "expire", "rotate", "owner", 
 
 /// Returns the id in a URI.
 fn id_of(text: &str) -> String {
-    text.strip_prefix("secret:").unwrap_or(text).rsplit('/').next().unwrap_or_default().to_owned()
+    text.strip_prefix("secret:")
+        .unwrap_or(text)
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Makes a secret's id.
@@ -31,7 +36,10 @@ pub fn new_id() -> String {
         if place == 10 {
             bits = random();
         }
-        let letter = usize::try_from(bits & 31).ok().and_then(|at| LETTERS.get(at)).copied();
+        let letter = usize::try_from(bits & 31)
+            .ok()
+            .and_then(|at| LETTERS.get(at))
+            .copied();
         id.push(char::from(letter.unwrap_or(b'0')));
         bits >>= 5;
     }
@@ -46,7 +54,9 @@ pub fn is_key(key: &str) -> bool {
         && key.starts_with(|first: char| first.is_ascii_lowercase())
         && !key.ends_with('-')
         && !key.contains("--")
-        && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Reads content from `--file` and `key[#kind]=value` arguments.
@@ -74,7 +84,9 @@ fn content(call: &Call<'_>, flags: &Flags, from: usize) -> Result<Option<Map>, F
                 .decode(value.as_bytes())
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| Fault::Usage(format!("value of key {name:?} is no base64 of text")))?,
+                .ok_or_else(|| {
+                    Fault::Usage(format!("value of key {name:?} is no base64 of text"))
+                })?,
             _ => return usage(format!("key {key:?} not valid")),
         };
         if !is_key(name) {
@@ -82,9 +94,14 @@ fn content(call: &Call<'_>, flags: &Flags, from: usize) -> Result<Option<Map>, F
         }
         content.insert(name.to_owned(), value);
     }
-    let size: usize = content.values().map(|value| value.len().div_ceil(3) * 4).sum();
+    let size: usize = content
+        .values()
+        .map(|value| value.len().div_ceil(3) * 4)
+        .sum();
     if size > SECRET_MAX {
-        return failed(format!("base64 encoded secret content too large: {size} bytes"));
+        return failed(format!(
+            "base64 encoded secret content too large: {size} bytes"
+        ));
     }
     Ok(Some(content))
 }
@@ -157,13 +174,21 @@ pub fn secret_add(call: &mut Call<'_>) -> Result<String, Fault> {
         let pending = call.context.secrets.iter().any(|change| {
             matches!(change, Change::Add { fields, .. } if fields.label.as_ref() == Some(label))
         });
-        let taken = call.model().secrets.values().any(|s| s.owner == owner && s.label == *label);
+        let taken = call
+            .model()
+            .secrets
+            .values()
+            .any(|s| s.owner == owner && s.label == *label);
         if pending || taken {
             return failed(format!("secret with label {label:?} already exists"));
         }
     }
     let id = new_id();
-    call.context.secrets.push(Change::Add { id: id.clone(), owner, fields });
+    call.context.secrets.push(Change::Add {
+        id: id.clone(),
+        owner,
+        fields,
+    });
     Ok(format!("secret:{id}\n"))
 }
 
@@ -175,14 +200,24 @@ fn managed<'a>(call: &'a Call<'_>, id: &str) -> Result<Option<&'a Secret>, Fault
         }
         return Ok(Some(secret));
     }
-    let pending =
-        call.context.secrets.iter().any(|c| matches!(c, Change::Add { id: other, .. } if other == id));
-    if pending { Ok(None) } else { failed(format!("secret {id:?} not found")) }
+    let pending = call
+        .context
+        .secrets
+        .iter()
+        .any(|c| matches!(c, Change::Add { id: other, .. } if other == id));
+    if pending {
+        Ok(None)
+    } else {
+        failed(format!("secret {id:?} not found"))
+    }
 }
 
 /// Returns the id in the first argument.
 fn first_id(flags: &Flags) -> Result<String, Fault> {
-    flags.at(0).map(id_of).ok_or_else(|| Fault::Usage("missing secret URI".to_owned()))
+    flags
+        .at(0)
+        .map(id_of)
+        .ok_or_else(|| Fault::Usage("missing secret URI".to_owned()))
 }
 
 /// `secret-set`
@@ -204,22 +239,38 @@ pub fn secret_grant(call: &mut Call<'_>) -> Result<String, Fault> {
         return usage("missing relation id");
     };
     let relation = super::relations::relation_id(call, text)?;
-    let other = call.model().relations.get(&relation).and_then(|r| r.other(&call.application()));
+    let other = call
+        .model()
+        .relations
+        .get(&relation)
+        .and_then(|r| r.other(&call.application()));
     let target = match (flags.value("unit"), other) {
         (Some(unit), _) => unit.to_owned(),
         (None, Some(end)) => end.application.clone(),
         (None, None) => return failed(format!("relation {relation} not found")),
     };
-    call.context.secrets.push(Change::Grant { id, target, relation: Some(relation) });
+    call.context.secrets.push(Change::Grant {
+        id,
+        target,
+        relation: Some(relation),
+    });
     Ok(String::new())
 }
 
 /// `secret-revoke`
 pub fn secret_revoke(call: &mut Call<'_>) -> Result<String, Fault> {
-    let flags = parse(call.arguments, &[], &["relation r", "unit", "app application"])?;
+    let flags = parse(
+        call.arguments,
+        &[],
+        &["relation r", "unit", "app application"],
+    )?;
     let id = first_id(&flags)?;
     managed(call, &id)?;
-    let target = match (flags.value("unit"), flags.value("app"), flags.value("relation")) {
+    let target = match (
+        flags.value("unit"),
+        flags.value("app"),
+        flags.value("relation"),
+    ) {
         (Some(unit), _, _) => unit.to_owned(),
         (None, Some(application), _) => application.to_owned(),
         (None, None, Some(text)) => {
@@ -253,8 +304,10 @@ pub fn secret_ids(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(call.arguments, &[], &["format", "output o"])?;
     let leads = call.leads();
     let secrets = call.model().secrets.values();
-    let ids: Vec<_> =
-        secrets.filter(|s| s.is_managed_by(&call.context.unit, leads)).map(|s| s.id.clone()).collect();
+    let ids: Vec<_> = secrets
+        .filter(|s| s.is_managed_by(&call.context.unit, leads))
+        .map(|s| s.id.clone())
+        .collect();
     call.print(&flags, &json!(ids), "smart")
 }
 
@@ -268,7 +321,11 @@ fn by_label(call: &Call<'_>, label: &str) -> Option<String> {
             {
                 return Some(id.clone());
             }
-            Change::Follow { id, label: Some(own), .. } if own == label => return Some(id.clone()),
+            Change::Follow {
+                id,
+                label: Some(own),
+                ..
+            } if own == label => return Some(id.clone()),
             _ => {}
         }
     }
@@ -283,7 +340,9 @@ fn by_label(call: &Call<'_>, label: &str) -> Option<String> {
     });
     owned
         .or_else(|| {
-            secrets.values().find(|s| s.consumers.get(unit).is_some_and(|c| c.label == label))
+            secrets
+                .values()
+                .find(|s| s.consumers.get(unit).is_some_and(|c| c.label == label))
         })
         .map(|secret| secret.id.clone())
 }
@@ -305,14 +364,22 @@ pub fn secret_info_get(call: &mut Call<'_>) -> Result<String, Fault> {
     };
     for change in &call.context.secrets {
         match change {
-            Change::Add { id: other, owner, fields } if *other == id => {
+            Change::Add {
+                id: other,
+                owner,
+                fields,
+            } if *other == id => {
                 owner.clone_into(&mut shown.owner);
                 shown.set(fields);
             }
             Change::Set { id: other, fields } if *other == id => {
                 shown.set(fields);
             }
-            Change::Grant { id: other, target, relation } if *other == id => {
+            Change::Grant {
+                id: other,
+                target,
+                relation,
+            } if *other == id => {
                 shown.grants.insert(target.clone(), *relation);
             }
             Change::Revoke { id: other, target } if *other == id => {
@@ -343,9 +410,15 @@ pub fn secret_info_get(call: &mut Call<'_>) -> Result<String, Fault> {
         .grants
         .iter()
         .map(|(target, relation)| {
-            let kind = if target.contains('/') { "unit" } else { "application" };
+            let kind = if target.contains('/') {
+                "unit"
+            } else {
+                "application"
+            };
             let target = format!("{kind}-{}", target.replace('/', "-"));
-            let scope = relation.map(|id| format!("relation-{id}")).unwrap_or_default();
+            let scope = relation
+                .map(|id| format!("relation-{id}"))
+                .unwrap_or_default();
             json!({ "target": target, "scope": scope, "role": "view" })
         })
         .collect();
@@ -357,12 +430,21 @@ pub fn secret_info_get(call: &mut Call<'_>) -> Result<String, Fault> {
 
 /// Returns the content that is pending in this run for a secret.
 fn pending<'a>(call: &'a Call<'_>, id: &str) -> Option<&'a Map> {
-    call.context.secrets.iter().rev().find_map(|change| match change {
-        Change::Add { id: other, fields, .. } | Change::Set { id: other, fields } if other == id => {
-            fields.content.as_ref()
-        }
-        _ => None,
-    })
+    call.context
+        .secrets
+        .iter()
+        .rev()
+        .find_map(|change| match change {
+            Change::Add {
+                id: other, fields, ..
+            }
+            | Change::Set { id: other, fields }
+                if other == id =>
+            {
+                fields.content.as_ref()
+            }
+            _ => None,
+        })
 }
 
 /// `secret-get`
@@ -378,9 +460,8 @@ pub fn secret_get(call: &mut Call<'_>) -> Result<String, Fault> {
     }
     let label = flags.value("label").map(ToOwned::to_owned);
     // With a label, the first argument is the secret only if it looks like one; else it is the key.
-    let is_id = |text: &str| {
-        text.starts_with("secret:") || (text.len() == 20 && !text.contains('-'))
-    };
+    let is_id =
+        |text: &str| text.starts_with("secret:") || (text.len() == 20 && !text.contains('-'));
     let (id, key) = match (flags.at(0), &label) {
         (Some(first), None) => (id_of(first), flags.at(1)),
         (Some(first), Some(_)) if is_id(first) => (id_of(first), flags.at(1)),
@@ -391,7 +472,9 @@ pub fn secret_get(call: &mut Call<'_>) -> Result<String, Fault> {
         (None, None) => return usage("require either a secret URI or label"),
     };
     let values = secret_content(call, &id, label, peek, refresh)?;
-    let Some(key) = key else { return call.print(&flags, &json!(values), "yaml") };
+    let Some(key) = key else {
+        return call.print(&flags, &json!(values), "yaml");
+    };
     let (name, encoded) = match key.strip_suffix("#base64") {
         Some(name) => (name, true),
         None => (key, false),
@@ -399,7 +482,11 @@ pub fn secret_get(call: &mut Call<'_>) -> Result<String, Fault> {
     let Some(value) = values.get(name) else {
         return failed(format!("key {name:?} not found in secret"));
     };
-    let value = if encoded { STANDARD.encode(value) } else { value.clone() };
+    let value = if encoded {
+        STANDARD.encode(value)
+    } else {
+        value.clone()
+    };
     call.print(&flags, &json!(value), "yaml")
 }
 
@@ -422,13 +509,24 @@ fn secret_content(
     if !secret.readable_by(call.model(), &unit) {
         return failed("permission denied");
     }
-    if (peek || refresh) && let Some(content) = mine {
+    if (peek || refresh)
+        && let Some(content) = mine
+    {
         return Ok(content);
     }
-    let followed = call.context.secrets.iter().rev().find_map(|change| match change {
-        Change::Follow { id: other, revision, .. } if other == id => *revision,
-        _ => None,
-    });
+    let followed = call
+        .context
+        .secrets
+        .iter()
+        .rev()
+        .find_map(|change| match change {
+            Change::Follow {
+                id: other,
+                revision,
+                ..
+            } if other == id => *revision,
+            _ => None,
+        });
     let tracked = followed.or_else(|| secret.consumers.get(&unit).map(|c| c.revision));
     let tracked = tracked.filter(|revision| secret.revisions.contains_key(revision));
     let revision = match tracked {
@@ -439,7 +537,14 @@ fn secret_content(
     if follows.is_some() || label.is_some() {
         // Without a revision in it a label alone would follow nothing; the first read always sets both.
         let revision = follows.or(tracked).or(Some(revision));
-        call.context.secrets.push(Change::Follow { id: id.to_owned(), label, revision });
+        call.context.secrets.push(Change::Follow {
+            id: id.to_owned(),
+            label,
+            revision,
+        });
     }
-    call.engine.paths.read_secret(id, revision).map_err(|error| Fault::Failed(format!("{error:#}")))
+    call.engine
+        .paths
+        .read_secret(id, revision)
+        .map_err(|error| Fault::Failed(format!("{error:#}")))
 }

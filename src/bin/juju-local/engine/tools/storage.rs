@@ -11,7 +11,9 @@ use super::{Call, Fault, failed, parse, usage};
 fn attached<'a>(call: &'a Call<'_>) -> Vec<&'a Storage> {
     let unit = &call.context.unit;
     let storage = call.model().storage.values();
-    storage.filter(|one| one.attachment.as_ref().is_some_and(|at| at.unit == *unit)).collect()
+    storage
+        .filter(|one| one.attachment.as_ref().is_some_and(|at| at.unit == *unit))
+        .collect()
 }
 
 /// `storage-list`
@@ -35,18 +37,27 @@ pub fn storage_get(call: &mut Call<'_>) -> Result<String, Fault> {
                 crate::charm::names::is_application(name) && number.parse::<u64>().is_ok()
             });
             if !valid {
-                return usage(format!("invalid value {id:?} for flag -s: invalid storage ID {id:?}"));
+                return usage(format!(
+                    "invalid value {id:?} for flag -s: invalid storage ID {id:?}"
+                ));
             }
             id.to_owned()
         }
-        None => match call.context.hook.as_ref().and_then(|hook| hook.storage.clone()) {
+        None => match call
+            .context
+            .hook
+            .as_ref()
+            .and_then(|hook| hook.storage.clone())
+        {
             Some(id) => id,
             None => return usage("no storage instance specified"),
         },
     };
     let found = attached(call).into_iter().find(|storage| storage.id == id);
     let Some(storage) = found else {
-        return usage(format!("invalid value {id:?} for flag -s: storage not found"));
+        return usage(format!(
+            "invalid value {id:?} for flag -s: storage not found"
+        ));
     };
     let location = call.engine.paths.storage(storage).display().to_string();
     let value = match flags.at(0) {
@@ -79,14 +90,21 @@ pub fn storage_add(call: &mut Call<'_>) -> Result<String, Fault> {
 /// `resource-get`: the file is copied anew into the unit's directory.
 pub fn resource_get(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(call.arguments, &[], &[])?;
-    let Some(name) = flags.at(0) else { return usage("missing required resource name") };
+    let Some(name) = flags.at(0) else {
+        return usage("missing required resource name");
+    };
     let (_, application) = call.unit()?;
     let refused = |why: String| Fault::Failed(format!("could not download resource: {why}"));
     let declared = application.charm.metadata.resources.get(name);
     let declared = declared.ok_or_else(|| refused(format!("resource {name:?} not found")))?;
     let from = application.resources.get(name);
     let from = from.ok_or_else(|| refused(format!("resource {name:?} has no file")))?;
-    let folder = call.engine.paths.agent(&call.context.unit).join("resources").join(name);
+    let folder = call
+        .engine
+        .paths
+        .agent(&call.context.unit)
+        .join("resources")
+        .join(name);
     let to = folder.join(&declared.filename);
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::copy(from, &to))
@@ -123,7 +141,10 @@ pub fn state_set(call: &mut Call<'_>) -> Result<String, Fault> {
     let changes = call.settings(&flags)?;
     for (key, value) in &changes {
         if key.len() > STATE_KEY_MAX {
-            return failed(format!("max allowed key length ({STATE_KEY_MAX}): {} exceeded", key.len()));
+            return failed(format!(
+                "max allowed key length ({STATE_KEY_MAX}): {} exceeded",
+                key.len()
+            ));
         }
         if value.len() > STATE_VALUE_MAX {
             return failed(format!(
@@ -132,11 +153,11 @@ pub fn state_set(call: &mut Call<'_>) -> Result<String, Fault> {
             ));
         }
     }
-    let (values, changed) = state(call)?;
+    let (values, dirty) = state(call)?;
     for (key, value) in changes {
         if values.get(&key) != Some(&value) {
             values.insert(key, value);
-            *changed = true;
+            *dirty = true;
         }
     }
     Ok(String::new())
@@ -145,7 +166,9 @@ pub fn state_set(call: &mut Call<'_>) -> Result<String, Fault> {
 /// `state-delete`
 pub fn state_delete(call: &mut Call<'_>) -> Result<String, Fault> {
     let flags = parse(call.arguments, &[], &[])?;
-    let Some(key) = flags.at(0) else { return usage("no key specified") };
+    let Some(key) = flags.at(0) else {
+        return usage("no key specified");
+    };
     let (values, changed) = state(call)?;
     *changed |= values.remove(key).is_some();
     Ok(String::new())
