@@ -104,29 +104,6 @@ impl Config {
         }
     }
 
-    /// Checks a value from a YAML file for option `name` and brings it to the option's type.
-    ///
-    /// Text is read as [`Config::parse_text`] does; null stands for "no value".
-    ///
-    /// # Errors
-    ///
-    /// As [`Config::parse_text`].
-    pub fn parse_value(&self, name: &str, value: &Value) -> Result<Value, CharmError> {
-        let option = self.option(name)?;
-        match (option.kind, value) {
-            (_, Value::Null) => Ok(Value::Null),
-            (_, Value::String(text)) => self.parse_text(name, text),
-            (OptionType::Int, Value::Number(number)) if number.is_i64() => Ok(value.clone()),
-            (OptionType::Float, Value::Number(_)) | (OptionType::Boolean, Value::Bool(_)) => {
-                Ok(value.clone())
-            }
-            (kind, _) => invalid(format!(
-                "option {name:?} expected {kind}, got {}",
-                go_syntax(value)
-            )),
-        }
-    }
-
     /// Returns what the charm sees: `settings` over the defaults; null for an option that has neither.
     #[must_use]
     pub fn effective(&self, settings: &Map<String, Value>) -> Map<String, Value> {
@@ -302,23 +279,6 @@ mod tests {
                 .parse_text(name, text)
                 .map_err(|error| error.to_string());
             assert_eq!(got, expected.map_err(str::to_owned), "{name}={text}");
-        }
-    }
-
-    #[test]
-    fn yaml_values_must_fit_and_null_unsets() {
-        let config = example();
-        for (name, value, expected) in [
-            ("i", json!(7), Ok(json!(7))),
-            ("i", json!("7"), Ok(json!(7))),
-            ("i", json!(true), Err("option \"i\" expected int, got true")),
-            ("s", json!(7), Err("option \"s\" expected string, got 7")),
-            ("b", Value::Null, Ok(Value::Null)),
-        ] {
-            let got = config
-                .parse_value(name, &value)
-                .map_err(|error| error.to_string());
-            assert_eq!(got, expected.map_err(str::to_owned), "{name}={value}");
         }
     }
 

@@ -27,13 +27,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use actions::{Action, Actions};
-pub use config::{Config, ConfigOption, OptionType};
+pub use actions::Actions;
+pub use config::Config;
 pub use files::{Deployed, copy_stored, remove_vanished, unpack};
-pub use manifest::{Base, Manifest};
-pub use metadata::{
-    Endpoint, Metadata, Resource, Role, Scope, StorageDirective, StorageKind, StorageSpec,
-};
+pub use manifest::Manifest;
+pub use metadata::{Metadata, Role, StorageDirective, StorageKind};
 
 /// Most bytes of one YAML file of a charm: real ones are some 100 KiB at most.
 const CHARM_YAML_BYTES_MAX: u64 = 4 * 1024 * 1024;

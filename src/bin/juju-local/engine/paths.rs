@@ -37,12 +37,6 @@ impl Paths {
         self.root.join("engine.lock")
     }
 
-    /// The engine's own log.
-    #[must_use]
-    pub fn engine_log(&self) -> PathBuf {
-        self.root.join("engine.log")
-    }
-
     /// The model.
     #[must_use]
     pub fn model(&self) -> PathBuf {
