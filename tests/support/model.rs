@@ -292,20 +292,39 @@ impl Model {
     }
 
     /// Returns the passwords that the charm made.
+    ///
+    /// # Panics
+    ///
+    /// When it has made none yet.
     pub fn passwords(&self) -> &Passwords {
-        self.passwords.get_or_init(|| {
-            let label = format!("valkey-peers.{APPLICATION}.app.internal_users_secret");
-            let text = self.juju(&["show-secret", &label, "--reveal", "--format", "json"]);
-            let secret: Value = serde_json::from_str(&text).expect("the secret is no JSON");
-            let password = |user: &str| {
-                find_text(&secret, &format!("{user}-password"))
-                    .unwrap_or_else(|| panic!("the secret {label} holds no password of {user}"))
-            };
-            Passwords {
-                server: password("charmed-operator"),
-                sentinel: password("charmed-sentinel-operator"),
-            }
-        })
+        self.try_passwords()
+            .unwrap_or_else(|error| panic!("{error}{}", self.describe()))
+    }
+
+    /// Returns the passwords, if the charm has made them already.
+    fn try_passwords(&self) -> io::Result<&Passwords> {
+        if let Some(passwords) = self.passwords.get() {
+            return Ok(passwords);
+        }
+        let label = format!("valkey-peers.{APPLICATION}.app.internal_users_secret");
+        let printed = self.try_juju(&["show-secret", &label, "--reveal", "--format", "json"]);
+        if !printed.status.success() {
+            return Err(io::Error::other(format!(
+                "no passwords yet: {}",
+                printed.stderr.trim()
+            )));
+        }
+        let secret: Value = serde_json::from_str(&printed.stdout)?;
+        let password = |user: &str| {
+            find_text(&secret, &format!("{user}-password")).ok_or_else(|| {
+                io::Error::other(format!("the secret {label} holds no password of {user}"))
+            })
+        };
+        let passwords = Passwords {
+            server: password("charmed-operator")?,
+            sentinel: password("charmed-sentinel-operator")?,
+        };
+        Ok(self.passwords.get_or_init(|| passwords))
     }
 
     /// Connects to the server at an address.
@@ -314,7 +333,7 @@ impl Model {
         Wire::connect(
             address,
             "charmed-operator",
-            &self.passwords().server,
+            &self.try_passwords()?.server,
             ANSWER,
         )
     }
@@ -325,7 +344,7 @@ impl Model {
         Wire::connect(
             address,
             "charmed-sentinel-operator",
-            &self.passwords().sentinel,
+            &self.try_passwords()?.sentinel,
             ANSWER,
         )
     }
@@ -376,11 +395,7 @@ impl Model {
     /// Returns the status and the latest log lines, for a failure's message.
     pub fn describe(&self) -> String {
         let mut text = String::new();
-        for arguments in [
-            &["status"][..],
-            &["debug-log", "--tail", "60"],
-            &["debug-log", "-n", "60"],
-        ] {
+        for arguments in [&["status"][..], &["debug-log", "-n", "80"]] {
             let printed = run_bounded(self.state.path(), arguments, Duration::from_secs(10));
             if let Some(printed) = printed.ok().filter(|printed| printed.status.success()) {
                 let _ = write!(text, "\n--- {}\n{}", arguments.join(" "), printed.stdout);
