@@ -179,7 +179,9 @@ async fn finish(
                 "Cannot note the change of the primary"
             );
         }
-        let wake = if settled {
+        // A status that says what is wrong is looked at again until it no longer is.
+        let in_order = settled && invariants::violations(&seen).is_empty();
+        let wake = if in_order {
             None
         } else {
             Some(unix_now() + WAKE_SOON.as_secs())
