@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::api::{Handle, Response};
 
 use super::model::{Lease, Machine, Model, Settings, Unit, Variant, later};
-use super::removal::unit_environment;
+use super::processes::Marks;
+use super::removal::unit_marks;
 use super::state::Engine;
 use super::{agent, network, processes};
 
@@ -45,7 +46,7 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
             processes::signal_all(&entries, Signal::STOP);
         }
         Handle::Thaw(unit) => {
-            let entries = unit_environment(&engine.lock().model.uuid, &unit);
+            let entries = unit_marks(engine, &engine.lock().model.uuid, &unit);
             processes::signal_all(&entries, Signal::CONT);
             set_machine(engine, &unit, Machine::Up)?;
         }
@@ -114,9 +115,9 @@ fn changed(
 }
 
 /// Notes what a unit's machine does; returns how its processes are known.
-fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Vec<String>, String> {
+fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Marks, String> {
     let mut state = engine.lock();
-    let entries = unit_environment(&state.model.uuid, unit);
+    let entries = unit_marks(engine, &state.model.uuid, unit);
     let found = state
         .model
         .units

@@ -277,7 +277,13 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
     for (address, table) in cut {
         let _ = network::cut(address, &table, false);
     }
-    let left = processes::end_all(&[format!("JUJU_MODEL_UUID={uuid}")], true);
+    let left = processes::end_all(
+        &processes::Marks {
+            environment: vec![format!("JUJU_MODEL_UUID={uuid}")],
+            folder: engine.paths.root.join("agents"),
+        },
+        true,
+    );
     if !left.is_empty() {
         bail!("cannot end processes {left:?} of the model");
     }

@@ -1,15 +1,42 @@
-//! Finds and ends processes by what their environment says, through `/proc`.
+//! Finds and ends processes by their environment or their directory, through `/proc`.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::limits::{KILL_GRACE, POLL, SWEEPS_MAX, TERM_GRACE};
 
-/// Returns the processes whose environment has all of the `NAME=value` entries; zombies are left out.
+/// How the processes of a unit, or of the whole model, are known.
+///
+/// Either mark is enough: a program that changes its title overwrites what `/proc` shows of its
+/// environment, and one that was given another environment still works in its unit's directory.
+pub struct Marks {
+    /// `NAME=value` entries that are all in the environment.
+    pub environment: Vec<String>,
+    /// Directory in or below which the process works.
+    pub folder: PathBuf,
+}
+
+impl Marks {
+    /// Tells whether a process has one of the marks.
+    fn found_on(&self, pid: u32) -> bool {
+        let environ = fs::read(format!("/proc/{pid}/environ"));
+        environ.is_ok_and(|environ| {
+            self.environment.iter().all(|entry| {
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|var| var == entry.as_bytes())
+            })
+        }) || fs::read_link(format!("/proc/{pid}/cwd"))
+            .is_ok_and(|cwd| cwd.starts_with(&self.folder))
+    }
+}
+
+/// Returns the processes that have one of the marks; the engine itself and zombies are left out.
 #[must_use]
-pub fn with_environment(entries: &[String]) -> Vec<u32> {
+pub fn marked(marks: &Marks) -> Vec<u32> {
     let Ok(listing) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -18,15 +45,7 @@ pub fn with_environment(entries: &[String]) -> Vec<u32> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != own)
-        .filter(|pid| {
-            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                entries.iter().all(|entry| {
-                    environ
-                        .split(|byte| *byte == 0)
-                        .any(|var| var == entry.as_bytes())
-                })
-            })
-        })
+        .filter(|pid| marks.found_on(*pid))
         .filter(|pid| started(*pid).is_some())
         .collect()
 }
@@ -57,11 +76,11 @@ pub fn signal_group(pid: u32, signal: Signal) {
     }
 }
 
-/// Sends a signal to all processes with the environment; again until a sweep finds no new one.
-pub fn signal_all(entries: &[String], what: Signal) {
+/// Sends a signal to all processes with the marks; again until a sweep finds no new one.
+pub fn signal_all(marks: &Marks, what: Signal) {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..SWEEPS_MAX {
-        let fresh: Vec<_> = with_environment(entries)
+        let fresh: Vec<_> = marked(marks)
             .into_iter()
             .filter(|pid| seen.insert(*pid))
             .collect();
@@ -74,16 +93,16 @@ pub fn signal_all(entries: &[String], what: Signal) {
     }
 }
 
-/// Ends all processes with the environment: SIGTERM first when `gentle`, then SIGKILL.
+/// Ends all processes with the marks: SIGTERM first when `gentle`, then SIGKILL.
 ///
 /// Returns those that would not end.
-pub fn end_all(entries: &[String], gentle: bool) -> Vec<u32> {
+pub fn end_all(marks: &Marks, gentle: bool) -> Vec<u32> {
     if gentle {
-        signal_all(entries, Signal::TERM);
-        signal_all(entries, Signal::CONT);
+        signal_all(marks, Signal::TERM);
+        signal_all(marks, Signal::CONT);
         let deadline = Instant::now() + TERM_GRACE;
         while Instant::now() < deadline {
-            if with_environment(entries).is_empty() {
+            if marked(marks).is_empty() {
                 return Vec::new();
             }
             std::thread::sleep(POLL);
@@ -91,7 +110,7 @@ pub fn end_all(entries: &[String], gentle: bool) -> Vec<u32> {
     }
     let deadline = Instant::now() + KILL_GRACE;
     loop {
-        let left = with_environment(entries);
+        let left = marked(marks);
         if left.is_empty() || Instant::now() > deadline {
             return left;
         }

@@ -196,7 +196,7 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
 
 /// Ends the processes of a machine that is gone, and removes its directories.
 fn clear_machine(engine: &Engine, name: &str, uuid: &str) {
-    let left = processes::end_all(&unit_environment(uuid, name), true);
+    let left = processes::end_all(&unit_marks(engine, uuid, name), true);
     if !left.is_empty() {
         eprintln!("cannot end processes of {name}: {left:?}");
     }
@@ -205,13 +205,16 @@ fn clear_machine(engine: &Engine, name: &str, uuid: &str) {
     }
 }
 
-/// Returns the environment by which a unit's processes are known.
+/// Returns the marks by which a unit's processes are known.
 #[must_use]
-pub fn unit_environment(uuid: &str, unit: &str) -> Vec<String> {
-    vec![
-        format!("JUJU_MODEL_UUID={uuid}"),
-        format!("JUJU_UNIT_NAME={unit}"),
-    ]
+pub fn unit_marks(engine: &Engine, uuid: &str, unit: &str) -> processes::Marks {
+    processes::Marks {
+        environment: vec![
+            format!("JUJU_MODEL_UUID={uuid}"),
+            format!("JUJU_UNIT_NAME={unit}"),
+        ],
+        folder: engine.paths.agent(unit),
+    }
 }
 
 /// Removes relations and applications that nobody is in any more.
