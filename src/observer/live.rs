@@ -152,7 +152,7 @@ async fn server(
     let client = server_client(host, credentials).await?;
     let info = client.info().await?;
     let loading = info.loading.is_some();
-    let mut asked = vec!["min-replicas-to-write"];
+    let mut asked = vec!["min-replicas-to-write", "replica-priority"];
     asked.extend_from_slice(settings);
     // A server that loads answers INFO alone.
     let mut values: BTreeMap<String, String> = if loading {
@@ -160,14 +160,18 @@ async fn server(
     } else {
         client.config_get(&asked).await?.into_iter().collect()
     };
-    let min_replicas = values
-        .remove("min-replicas-to-write")
-        .and_then(|value| value.parse().ok());
+    let mut number = |name: &str| values.remove(name).and_then(|value| value.parse().ok());
+    let min_replicas = number("min-replicas-to-write");
+    let priority = number("replica-priority");
     let keys = if loading { 0 } else { client.dbsize().await? };
-    Ok((summary(info, min_replicas, keys), values))
+    let mut summary = summary(info, keys);
+    summary.min_replicas = min_replicas;
+    // INFO tells a replica's priority alone, and a primary needs one for the day it is none.
+    summary.priority = priority.unwrap_or(summary.priority);
+    Ok((summary, values))
 }
 
-fn summary(info: ServerInfo, min_replicas: Option<u64>, keys: u64) -> Server {
+fn summary(info: ServerInfo, keys: u64) -> Server {
     let link = info.link.as_ref();
     let role = match info.role {
         ServerRole::Primary => Role::Primary,
@@ -201,7 +205,7 @@ fn summary(info: ServerInfo, min_replicas: Option<u64>, keys: u64) -> Server {
         earlier: info.replid2.zip(info.second_repl_offset),
         offset: info.offset,
         priority: info.priority.unwrap_or(100),
-        min_replicas,
+        min_replicas: None,
         replicas: info
             .replicas
             .iter()

@@ -10,12 +10,12 @@ use crate::limits::{KILL_GRACE, POLL, SWEEPS_MAX, TERM_GRACE};
 
 /// How the processes of a unit, or of the whole model, are known.
 ///
-/// Either mark is enough: a program that changes its title overwrites what `/proc` shows of its
-/// environment, and one that was given another environment still works in its unit's directory.
+/// Any mark is enough: a program that changes its title overwrites what `/proc` shows of its
+/// environment, but it still works in its unit's directory or writes its output there.
 pub struct Marks {
     /// `NAME=value` entries that are all in the environment.
     pub environment: Vec<String>,
-    /// Directory in or below which the process works.
+    /// Directory in or below which the process works, or its output goes.
     pub folder: PathBuf,
 }
 
@@ -29,8 +29,10 @@ impl Marks {
                     .split(|byte| *byte == 0)
                     .any(|var| var == entry.as_bytes())
             })
-        }) || fs::read_link(format!("/proc/{pid}/cwd"))
-            .is_ok_and(|cwd| cwd.starts_with(&self.folder))
+        }) || ["cwd", "fd/1", "fd/2"].iter().any(|link| {
+            fs::read_link(format!("/proc/{pid}/{link}"))
+                .is_ok_and(|target| target.starts_with(&self.folder))
+        })
     }
 }
 
