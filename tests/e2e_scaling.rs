@@ -179,9 +179,11 @@ fn an_application_goes_away_whole_and_its_data_stays() {
         }
     });
     println!("gone after {:?}", started.elapsed());
-    let left: Vec<i32> = processes
-        .into_iter()
-        .filter(|process| std::path::Path::new(&format!("/proc/{process}")).exists())
-        .collect();
+    // A number may have been given to somebody else meanwhile; ours work in the model's folder.
+    let ours = |process: &i32| {
+        std::fs::read_link(format!("/proc/{process}/cwd"))
+            .is_ok_and(|folder| folder.starts_with(model.state()))
+    };
+    let left: Vec<i32> = processes.into_iter().filter(ours).collect();
     assert!(left.is_empty(), "processes were left behind: {left:?}");
 }
