@@ -28,6 +28,12 @@ pub struct Entry {
     pub pause_ms: Option<u64>,
     /// Bytes of writes that the old primary had and the new one had not; unknown if it was gone.
     pub lost_bytes: Option<u64>,
+    /// Last offset of the old primary in bytes, if it was asked.
+    #[serde(default)]
+    pub old_offset: Option<u64>,
+    /// Offset in bytes at which the new primary went on, if it was asked.
+    #[serde(default)]
+    pub new_offset: Option<u64>,
     /// Epoch of the configuration that came of it.
     pub epoch: u64,
 }
@@ -53,6 +59,8 @@ impl Entry {
             lost_bytes: record
                 .old_offset
                 .map(|old| old.saturating_sub(record.new_offset)),
+            old_offset: record.old_offset,
+            new_offset: Some(record.new_offset),
             epoch: record.tally.epoch,
         }
     }
@@ -110,6 +118,8 @@ fn observed(seen: &Observation, primary: &UnitName, from: String, epoch: u64) ->
         path: path.to_owned(),
         pause_ms: None,
         lost_bytes: lost_bytes(seen, primary),
+        old_offset: None,
+        new_offset: None,
         epoch,
         from,
     }

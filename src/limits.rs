@@ -284,6 +284,18 @@ pub const SLOW_TO_LOAD_BYTES: u64 = 256 * 1024 * 1024;
 /// Most entries in the history of changes of the primary; about a year of a busy application.
 pub const HISTORY_MAX: usize = 200;
 
+// --- The actions ------------------------------------------------------------------------------
+
+/// Longest that action `switchover` waits for all Sentinels to name the new primary.
+///
+/// They are told at once; one that missed it hears it with the next hello, half a second later.
+pub const SWITCHOVER_SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest silence of a replica, in seconds, that is taken for in touch when it is to take over.
+///
+/// Replicas acknowledge once a second; a target that lags would hold writes back for nothing.
+pub const TARGET_SILENCE_MAX_S: u64 = 3;
+
 // --- The watcher ------------------------------------------------------------------------------
 
 /// How often the watcher looks at what nobody announces.

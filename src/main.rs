@@ -31,7 +31,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    logging::init(None);
+    // Juju shows an action's stderr to whoever runs it: only what is wrong belongs there.
+    let in_action = std::env::var_os("JUJU_ACTION_NAME").is_some_and(|name| !name.is_empty());
+    logging::init(in_action.then_some("error"));
     // One thread is enough: a hook waits for others most of its time.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

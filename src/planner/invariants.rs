@@ -10,13 +10,11 @@ use super::{
     view::Naming,
 };
 
-/// Returns what is not as it should be in the set, each in words for a person.
+/// Returns what is so wrong in the set that writes or the failover do not work, or data is in danger.
 ///
-/// An empty answer means: one primary, named by all Sentinels, followed by all others; every
-/// Sentinel knows exactly the others and the replicas; quorum and fence fit the number of members.
+/// These are the first of [`violations`].
 #[must_use]
-pub fn violations(seen: &Observation) -> Vec<String> {
-    let members = seen.members();
+pub fn grave(seen: &Observation) -> Vec<String> {
     let mut found = Vec::new();
     let serving = seen.serving();
     if serving.len() > 1 {
@@ -27,13 +25,7 @@ pub fn violations(seen: &Observation) -> Vec<String> {
         ));
     }
     match seen.naming() {
-        Naming::Agreed { host, votes } => {
-            if votes < members.len() {
-                found.push(format!(
-                    "{votes} of {} Sentinels name the primary",
-                    members.len()
-                ));
-            }
+        Naming::Agreed { host, .. } => {
             if !seen
                 .unit_at(&host)
                 .is_some_and(|unit| serving.contains(unit))
@@ -51,6 +43,25 @@ pub fn violations(seen: &Observation) -> Vec<String> {
                 "{answering} Sentinels answer, {needed} are needed for a failover"
             ));
         }
+    }
+    found
+}
+
+/// Returns what is not as it should be in the set, each in words for a person.
+///
+/// An empty answer means: one primary, named by all Sentinels, followed by all others; every
+/// Sentinel knows exactly the others and the replicas; quorum and fence fit the number of members.
+#[must_use]
+pub fn violations(seen: &Observation) -> Vec<String> {
+    let members = seen.members();
+    let mut found = grave(seen);
+    if let Naming::Agreed { votes, .. } = seen.naming()
+        && votes < members.len()
+    {
+        found.push(format!(
+            "{votes} of {} Sentinels name the primary",
+            members.len()
+        ));
     }
     for unit in &members {
         server_violations(seen, unit, members.len(), &mut found);

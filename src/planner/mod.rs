@@ -21,7 +21,7 @@ mod upkeep;
 pub mod view;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +33,7 @@ pub use self::{
     reason::{Reason, Severity, bytes},
     repair::OUTAGE_PATIENCE_MS,
     step::Step,
+    upkeep::restart_obstacle,
 };
 
 /// What to do next.

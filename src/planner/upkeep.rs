@@ -195,6 +195,21 @@ fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
     Some(Plan::act(steps, "restart to take up settings"))
 }
 
+/// Returns why a restart of this unit's server now would cost redundancy or writes, if it would.
+#[must_use]
+pub fn restart_obstacle(seen: &Observation) -> Option<Reason> {
+    if let Some(why) = unfit_for_restart(seen) {
+        return Some(Reason::Degraded(why));
+    }
+    let primary = seen
+        .server(&seen.me)
+        .is_some_and(|server| server.role == Role::Primary);
+    if primary && seen.members().len() > 1 {
+        return seen.takeover_target(&seen.me).err().map(Reason::NoTarget);
+    }
+    None
+}
+
 /// Returns why a restart now would cost redundancy, if it would.
 fn unfit_for_restart(seen: &Observation) -> Option<String> {
     for unit in seen.other_members() {

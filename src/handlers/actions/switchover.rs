@@ -1,0 +1,458 @@
+//! Action `switchover`: hands the primary's role to another unit, or says why not.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    charm::Charm,
+    executor, history,
+    juju::hook_tools::LogLevel,
+    limits::{POLL_MAX, POLL_MIN, SWITCHOVER_SETTLE_LIMIT, TARGET_SILENCE_MAX_S},
+    observer,
+    planner::{
+        Intent, Observation, Plan, Step, UnitName, invariants, observation::Lease,
+        peer_data::TurnKind, view::Naming,
+    },
+    valkey::handover::HandoverError,
+};
+
+use super::{
+    answer::{Answer, with_unit_names},
+    table,
+    verify::{Probes, Verdict, assess, probe},
+};
+
+/// Who hands over to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The present primary.
+    pub from: UnitName,
+    /// The next one.
+    pub to: UnitName,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Outcome {
+    /// Whether the role changed hands.
+    done: bool,
+    /// The primary before.
+    from: Option<UnitName>,
+    /// The primary now.
+    to: Option<UnitName>,
+    /// The way in which the role changed hands.
+    path: Option<String>,
+    /// For how long writes were held back, in milliseconds.
+    pause_ms: Option<u64>,
+    /// Last offset of the old primary, in bytes.
+    old_offset: Option<u64>,
+    /// Offset at which the new primary went on, in bytes.
+    new_offset: Option<u64>,
+    /// Epoch of the new configuration.
+    epoch: Option<u64>,
+    /// What the Sentinels say afterwards.
+    sentinels: Option<String>,
+    /// Why it was refused or given up, or what is not complete.
+    reasons: Vec<String>,
+}
+
+impl Outcome {
+    const fn refused(reasons: Vec<String>) -> Self {
+        Self {
+            done: false,
+            from: None,
+            to: None,
+            path: None,
+            pause_ms: None,
+            old_offset: None,
+            new_offset: None,
+            epoch: None,
+            sentinels: None,
+            reasons,
+        }
+    }
+}
+
+/// Returns who changes the set of members or restarts now, so that the roles have to stay.
+#[must_use]
+pub fn busy(seen: &Observation) -> Option<String> {
+    if seen.failing_over() {
+        return Some("a failover is under way; try again when it has ended".to_owned());
+    }
+    if let Some(holder) = seen.turn_holder() {
+        let wants = seen.units.get(holder).and_then(|unit| unit.data.turn.wants);
+        let what = match wants {
+            Some(TurnKind::Restart) => "is restarting",
+            Some(TurnKind::Start) | None => "is starting",
+        };
+        return Some(format!("{holder} {what}; try again when it is done"));
+    }
+    match &seen.lease {
+        Lease::Other(holder) => Some(format!(
+            "{holder} changes the membership; try again when it is done"
+        )),
+        Lease::Mine => Some(format!(
+            "{} changes the membership; try again when it is done",
+            seen.me
+        )),
+        Lease::Free | Lease::Unknown => None,
+    }
+}
+
+/// Decides who hands over to whom, or why nobody does now.
+///
+/// # Errors
+///
+/// Every reason against it, in words for a person.
+pub fn choose(
+    seen: &Observation,
+    probes: &Probes,
+    target: Option<&UnitName>,
+) -> Result<Choice, Vec<String>> {
+    if let Some(target) = target
+        && !seen.units.contains_key(target)
+    {
+        return Err(vec![format!("{target} is not a unit of this application")]);
+    }
+    let fatal = || -> Vec<String> {
+        assess(seen, probes)
+            .findings
+            .into_iter()
+            .filter(|finding| finding.verdict == Verdict::Fail && !finding.cured_by_switchover)
+            .map(|finding| finding.text)
+            .collect()
+    };
+    let Some(from) = seen.primary() else {
+        let mut reasons = fatal();
+        if reasons.is_empty() {
+            reasons.push("there is no primary".to_owned());
+        }
+        return Err(reasons);
+    };
+    if target == Some(&from) {
+        return Err(vec![format!("{from} is the primary already")]);
+    }
+    let mut reasons: Vec<String> = busy(seen).into_iter().collect();
+    let to = match target {
+        Some(target) => fit(seen, target, &from)
+            .map(|_| target.clone())
+            .map_err(|why| format!("{target} {why}")),
+        None => furthest(seen, &from),
+    };
+    let to = match to {
+        Ok(to) => Some(to),
+        Err(why) => {
+            reasons.push(why);
+            None
+        }
+    };
+    // Without a target the verdict says the same in other words.
+    if to.is_some() {
+        reasons.extend(fatal());
+    }
+    match to {
+        Some(to) if reasons.is_empty() => Ok(Choice { from, to }),
+        _ => Err(reasons),
+    }
+}
+
+/// Returns how far `unit` has come if it can take over at once.
+fn fit(seen: &Observation, unit: &UnitName, from: &UnitName) -> Result<u64, String> {
+    let offset = seen.can_take_over(unit, from)?;
+    let attached = seen.server(from).and_then(|server| {
+        server
+            .replicas
+            .iter()
+            .find(|replica| Some(replica.host.as_str()) == seen.host_of(unit))
+    });
+    match attached {
+        None => Err("is not known to the primary as its replica".to_owned()),
+        Some(replica) if !replica.online => Err("is still being copied to".to_owned()),
+        Some(replica) if replica.lag_s > TARGET_SILENCE_MAX_S => Err(format!(
+            "lags behind: it has acknowledged nothing for {} s",
+            replica.lag_s
+        )),
+        Some(_) => Ok(offset),
+    }
+}
+
+fn furthest(seen: &Observation, from: &UnitName) -> Result<UnitName, String> {
+    let mut obstacles = Vec::new();
+    let mut best: Option<(u64, UnitName)> = None;
+    for unit in seen.members().into_iter().filter(|unit| unit != from) {
+        match fit(seen, &unit, from) {
+            Ok(offset) if best.as_ref().is_none_or(|(most, _)| offset > *most) => {
+                best = Some((offset, unit));
+            }
+            Ok(_) => {}
+            Err(why) => obstacles.push(format!("{unit} {why}")),
+        }
+    }
+    best.map(|(_, unit)| unit).ok_or_else(|| {
+        if obstacles.is_empty() {
+            "no other unit is a member".to_owned()
+        } else {
+            obstacles.join(", ")
+        }
+    })
+}
+
+/// Hands over.
+///
+/// # Errors
+///
+/// When a hook tool fails. What speaks against the hand-over is an answer and no error.
+pub async fn run(charm: &mut Charm, target: Option<&UnitName>) -> anyhow::Result<Answer> {
+    let seen = observer::look(charm, Intent::Look).await;
+    let probes = probe(charm, &seen).await;
+    let choice = match choose(&seen, &probes, target) {
+        Ok(choice) => choice,
+        Err(reasons) => return refusal(reasons),
+    };
+    let step = Step::HandOver {
+        from: choice.from.clone(),
+        to: choice.to.clone(),
+        leaving: false,
+    };
+    let plan = Plan::Act {
+        steps: vec![step.clone()],
+        why: "a person asked for it".to_owned(),
+    };
+    if let Err(breach) = invariants::permit(&seen, &plan) {
+        return refusal(vec![breach]);
+    }
+    charm
+        .tools
+        .juju_log(LogLevel::Info, &format!("Action switchover: {step}"))
+        .await?;
+    let mut reasons = Vec::new();
+    if let Err(error) = executor::execute(charm, &seen, &step).await {
+        let why = error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<HandoverError>())
+            .map_or_else(|| format!("{error:#}"), ToString::to_string);
+        reasons.push(with_unit_names(&seen, &why));
+    }
+    let after = settle(charm, &choice.to).await;
+    let done = after.serving().contains(&choice.to);
+    executor::flush(charm).await?;
+    if !done {
+        return refusal(reasons);
+    }
+    let naming = match after.naming() {
+        Naming::Agreed { host, votes } => format!(
+            "{votes} of {} name {}",
+            after.members().len(),
+            after.show_host(&host)
+        ),
+        Naming::Split | Naming::Bare | Naming::TooFew { .. } => "they do not agree yet".to_owned(),
+    };
+    if !told(&after, &choice.to) {
+        reasons.push(format!(
+            "not every Sentinel that answers names {} yet; they tell each other, see show-topology",
+            choice.to
+        ));
+    }
+    let entry = charm
+        .juju
+        .mine
+        .last_change
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<history::Entry>(text).ok())
+        .filter(|entry| entry.to == choice.to.as_str());
+    let outcome = Outcome {
+        done: true,
+        from: Some(choice.from),
+        to: Some(choice.to),
+        path: entry.as_ref().map(|entry| entry.path.clone()),
+        pause_ms: entry.as_ref().and_then(|entry| entry.pause_ms),
+        old_offset: entry.as_ref().and_then(|entry| entry.old_offset),
+        new_offset: entry.as_ref().and_then(|entry| entry.new_offset),
+        epoch: entry.as_ref().map(|entry| entry.epoch),
+        sentinels: Some(naming),
+        reasons,
+    };
+    let line = serde_json::to_string(&outcome).context("cannot write the outcome")?;
+    charm
+        .tools
+        .juju_log(
+            LogLevel::Info,
+            &format!("Action switchover: role handed over {line}"),
+        )
+        .await?;
+    Answer::new(show(&outcome), &outcome)
+}
+
+fn refusal(mut reasons: Vec<String>) -> anyhow::Result<Answer> {
+    if reasons.is_empty() {
+        reasons.push("the target did not become the primary".to_owned());
+    }
+    let text = reasons.join("; ");
+    let why = if text.starts_with("cannot hand over") {
+        text
+    } else {
+        format!("cannot hand over: {text}")
+    };
+    Ok(Answer::new(String::new(), &Outcome::refused(reasons))?.failed(why))
+}
+
+/// Returns whether every Sentinel that answers names `unit`.
+fn told(seen: &Observation, unit: &UnitName) -> bool {
+    let answering = seen
+        .members()
+        .iter()
+        .filter(|member| seen.sentinel(member).is_some())
+        .count();
+    seen.primary().as_ref() == Some(unit)
+        && seen
+            .host_of(unit)
+            .is_some_and(|host| seen.votes_for(host) == answering)
+}
+
+/// Looks again until all Sentinels that answer name the new primary, or it has taken too long.
+async fn settle(charm: &Charm, to: &UnitName) -> Observation {
+    let end = Instant::now() + SWITCHOVER_SETTLE_LIMIT;
+    let mut pause = POLL_MIN;
+    loop {
+        let seen = observer::look(charm, Intent::Look).await;
+        // A role that never changed hands does not do so later either.
+        let unchanged = !seen.serving().is_empty() && !seen.serving().contains(to);
+        if told(&seen, to) || unchanged || Instant::now() + pause >= end {
+            return seen;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL_MAX);
+    }
+}
+
+fn show(outcome: &Outcome) -> String {
+    let number = |value: Option<u64>, unit: &str| {
+        value.map_or_else(String::new, |value| format!("{value}{unit}"))
+    };
+    let unit =
+        |unit: &Option<UnitName>| unit.as_ref().map_or_else(String::new, ToString::to_string);
+    let mut text = table::pairs(&[
+        ("From", unit(&outcome.from)),
+        ("To", unit(&outcome.to)),
+        ("Path", outcome.path.clone().unwrap_or_default()),
+        ("Writes held back", number(outcome.pause_ms, " ms")),
+        ("Old primary ended at", number(outcome.old_offset, "")),
+        ("New primary went on at", number(outcome.new_offset, "")),
+        ("Epoch", number(outcome.epoch, "")),
+        ("Sentinels", outcome.sentinels.clone().unwrap_or_default()),
+    ]);
+    text.push_str(&table::list("What is not complete:", &outcome.reasons));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::{fixture::seen, observation::Seen};
+
+    fn show(choice: Result<Choice, Vec<String>>) -> String {
+        match choice {
+            Ok(choice) => format!("{} to {}", choice.from, choice.to),
+            Err(reasons) => format!("no: {}", reasons.join("; ")),
+        }
+    }
+
+    fn target(text: &str) -> Option<UnitName> {
+        (!text.is_empty()).then(|| UnitName::new(text))
+    }
+
+    #[test]
+    fn only_a_safe_switchover_is_chosen() {
+        for (case, wanted, expected) in [
+            // The fixture's replicas are one byte apart: the lower number is further along.
+            ("me=2 0:P 1:R 2:R", "", "valkey/0 to valkey/1"),
+            ("me=0 0:P 1:R 2:R", "valkey/2", "valkey/0 to valkey/2"),
+            (
+                "me=0 0:P 1:R 2:R",
+                "valkey/9",
+                "no: valkey/9 is not a unit of this application",
+            ),
+            (
+                "me=0 0:P 1:R 2:R",
+                "other/0",
+                "no: other/0 is not a unit of this application",
+            ),
+            (
+                "me=0 0:P 1:R 2:R",
+                "valkey/0",
+                "no: valkey/0 is the primary already",
+            ),
+            (
+                "me=0 0:P 1:R 2:X",
+                "valkey/2",
+                "no: valkey/2 does not answer",
+            ),
+            ("me=0 0:P 1:R 2:X", "", "valkey/0 to valkey/1"),
+            (
+                "me=0 0:P 1:R 2:Ro",
+                "valkey/2",
+                "no: valkey/2 is not in sync with the primary",
+            ),
+            ("me=0 0:P 1:R 2:Rd", "valkey/2", "no: valkey/2 is leaving"),
+            ("me=0 0:P 1:Rd 2:R", "", "valkey/0 to valkey/2"),
+            ("me=0 0:P 1:R", "", "valkey/0 to valkey/1"),
+            ("me=0 0:P", "", "no: no other unit is a member"),
+            (
+                "me=0 0:P 1:R 2:R 3:N turn=3",
+                "",
+                "no: valkey/3 is starting; try again when it is done",
+            ),
+            (
+                "me=0 old 0:P 1:R 2:R turn=2",
+                "",
+                "no: valkey/2 is restarting; try again when it is done",
+            ),
+            (
+                "me=0 0:P 1:R 2:R lease=valkey/2",
+                "",
+                "no: valkey/2 changes the membership; try again when it is done",
+            ),
+            (
+                "me=0 0:P 1:X 2:X",
+                "",
+                "no: valkey/1 does not answer, valkey/2 does not answer",
+            ),
+            (
+                "me=1 0:X 1:R 2:R",
+                "",
+                "no: no unit accepts writes; the primary 10.0.0.99 does not serve",
+            ),
+        ] {
+            let choice = choose(&seen(case), &Probes::default(), target(wanted).as_ref());
+            assert_eq!(show(choice), expected, "{case} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_lags_is_refused_and_passed_over() {
+        let mut seen = seen("me=0 0:P 1:R 2:R");
+        if let Some(Seen::Known(server)) = seen.servers.get_mut(&seen.me.clone()) {
+            server.replicas[0].lag_s = 7;
+        }
+        let probes = Probes::default();
+        assert_eq!(
+            show(choose(&seen, &probes, target("valkey/1").as_ref())),
+            "no: valkey/1 lags behind: it has acknowledged nothing for 7 s"
+        );
+        assert_eq!(show(choose(&seen, &probes, None)), "valkey/0 to valkey/2");
+    }
+
+    #[test]
+    fn a_primary_that_cannot_write_to_disk_may_hand_over() {
+        let mut seen = seen("me=0 0:P 1:R 2:R");
+        if let Some(Seen::Known(server)) = seen.servers.get_mut(&seen.me.clone()) {
+            server.disk_trouble = Some("full".to_owned());
+        }
+        assert_eq!(
+            show(choose(&seen, &Probes::default(), None)),
+            "valkey/0 to valkey/1"
+        );
+    }
+}
