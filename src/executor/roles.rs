@@ -8,7 +8,9 @@ use crate::{
     history,
     limits::{SENTINEL_PORT, SERVER_PORT},
     observer::{endpoint, sentinel_client, server_client},
-    planner::{Observation, UnitName, numbers::majority, observation::Role},
+    planner::{
+        Observation, UnitName, numbers::majority, observation::Role, peer_data::FoundingReason,
+    },
     settings,
     valkey::{
         Endpoint,
@@ -156,7 +158,11 @@ pub(super) async fn complete(
         SERVER_PORT,
     )?;
     let sentinels = endpoints(seen, &seen.members(), SENTINEL_PORT)?;
-    handover::complete_hello(&primary, &sentinels, false, credentials(charm)?).await?;
+    // Where too few Sentinels are left for a vote, only the order of a person counts.
+    let ordered = seen.app.founding.as_ref().is_some_and(|founding| {
+        founding.reason == FoundingReason::Override && !founding.done && founding.unit == *to
+    });
+    handover::complete_hello(&primary, &sentinels, ordered, credentials(charm)?).await?;
     Ok(())
 }
 

@@ -7,7 +7,8 @@
 //! removed, `s` its server is stopped, `z` its Sentinel is stopped, `e` its data is gone, `o` follows
 //! nobody that serves. Further words: `turn=1` unit 1 holds the turn, `asks` this unit asks for it,
 //! `lease=free|mine|unknown|valkey/2`, `names=2` all Sentinels name unit 2, `old` settings need a
-//! restart, `founding=0` that unit is to found, `leaving` the storage is taken away.
+//! restart, `founding=0` that unit is to found, `chosen=1` a person chose that unit's data, `leaving`
+//! the storage is taken away.
 
 use std::collections::BTreeMap;
 
@@ -145,10 +146,14 @@ pub fn seen(text: &str) -> Observation {
     let app = AppData {
         deployment_id: Some("d".to_owned()),
         founding: Some(Founding {
-            unit: unit(number("founding").unwrap_or(0)),
+            unit: unit(number("founding").or(number("chosen")).unwrap_or(0)),
             generation: 1,
-            reason: FoundingReason::Found,
-            done: number("founding").is_none(),
+            reason: if number("chosen").is_some() {
+                FoundingReason::Override
+            } else {
+                FoundingReason::Found
+            },
+            done: number("founding").or(number("chosen")).is_none(),
         }),
         turn: number("turn").map(|holder| Grant {
             holder: unit(holder),

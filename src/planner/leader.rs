@@ -82,9 +82,10 @@ fn founding(seen: &Observation) -> Option<Founding> {
                 .units
                 .values()
                 .any(|unit| unit.data.state == UnitState::Member),
-            FoundingReason::Restore | FoundingReason::Override => {
-                seen.serving().contains(&current.unit)
-            }
+            FoundingReason::Restore => seen.serving().contains(&current.unit),
+            // Its own Sentinel has to name it first: see the repair of the roles. Any other
+            // primary makes the order void, or it would be carried out in a later outage.
+            FoundingReason::Override => seen.primary().is_some(),
         };
         if carried_out {
             return Some(Founding {

@@ -3,6 +3,7 @@
 use super::{
     Plan,
     observation::{Observation, Role, Server},
+    peer_data::FoundingReason,
     reason::Reason,
     step::Step,
     view::Naming,
@@ -21,11 +22,49 @@ pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
     if seen.failing_over() {
         return Some(Plan::Poll(Reason::FailingOver));
     }
+    if let Some(plan) = ordered(seen, server) {
+        return Some(plan);
+    }
     match seen.naming() {
         Naming::Agreed { host, .. } => agreed(seen, server, &host),
         Naming::Bare => bare(seen),
         Naming::Split => Some(Plan::Poll(Reason::NoPrimary)),
         Naming::TooFew { .. } => None,
+    }
+}
+
+/// A person decided that this unit's data counts: it serves, and the Sentinels that are there are told.
+///
+/// In force until the leader has seen a primary that nobody contradicts.
+fn ordered(seen: &Observation, server: &Server) -> Option<Plan> {
+    let order = seen.app.founding.as_ref()?;
+    if order.reason != FoundingReason::Override || order.done || order.unit != seen.me {
+        return None;
+    }
+    let serving = seen.serving();
+    match &server.role {
+        Role::Replica { syncing: None, .. } if serving.is_empty() => {
+            let step = match seen.naming() {
+                Naming::Agreed { .. } => Step::Promote {
+                    to: seen.me.clone(),
+                },
+                // Nobody can be asked for votes: the restart gate lets it serve.
+                Naming::Split | Naming::Bare | Naming::TooFew { .. } => Step::StopServer,
+            };
+            Some(Plan::act(vec![step], "a person chose this unit's data"))
+        }
+        Role::Primary if serving == [seen.me.clone()] => {
+            let contradicted = seen
+                .members()
+                .iter()
+                .filter_map(|unit| seen.monitor(unit))
+                .any(|monitor| monitor.primary != seen.local.address);
+            let step = Step::CompleteHandOver {
+                to: seen.me.clone(),
+            };
+            contradicted.then(|| Plan::act(vec![step], "a person chose this unit's data"))
+        }
+        Role::Replica { .. } | Role::Primary => None,
     }
 }
 

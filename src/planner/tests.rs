@@ -363,3 +363,62 @@ fn a_healthy_set_violates_nothing_and_each_fault_is_named() {
         }
     }
 }
+
+#[test]
+fn whose_data_a_person_chose_serves_and_the_sentinels_that_are_there_are_told() {
+    check(&[
+        // Too few Sentinels for a vote: the restart gate lets it serve, stopped first if need be.
+        (
+            "me=2 chosen=2 0:X 1:X 2:Rs names=0",
+            "act: claim the data for decision 1; start the server as primary",
+        ),
+        (
+            "me=2 chosen=2 0:X 1:X 2:R names=0",
+            "act: save and stop the server",
+        ),
+        // A majority can vote.
+        ("me=2 chosen=2 0:X 1:R 2:R names=0", "act: promote valkey/2"),
+        // It serves, and its Sentinel still names another.
+        (
+            "me=2 chosen=2 0:X 1:X 2:P names=0",
+            "act: complete the hand-over to valkey/2",
+        ),
+        // Nobody else follows the order.
+        (
+            "me=1 chosen=2 0:X 1:R 2:X names=0",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+        // Another unit serves: the order is void.
+        ("me=2 chosen=2 0:P 1:R 2:R", "settled"),
+        (
+            "me=2 chosen=2 0:P 1:R 2:Rs",
+            "act: start the server as replica of 10.0.0.0",
+        ),
+    ]);
+}
+
+#[test]
+fn an_order_ends_once_a_primary_serves_that_nobody_contradicts() {
+    for (case, expected) in [
+        ("me=2 leader chosen=2 0:X 1:X 2:Rs names=0", ""),
+        ("me=2 leader chosen=2 0:X 1:X 2:P names=0", ""),
+        (
+            "me=2 leader chosen=2 0:X 1:X 2:P",
+            "let valkey/2 serve (decision 1)",
+        ),
+        (
+            "me=0 leader chosen=2 0:P 1:R 2:R",
+            "let valkey/2 serve (decision 1)",
+        ),
+    ] {
+        let duties = leader::duties(&seen(case));
+        let text: Vec<String> = duties.iter().map(ToString::to_string).collect();
+        assert_eq!(text.join("; "), expected, "{case}");
+        for step in &duties {
+            let Step::NameFounder(founding) = step else {
+                continue;
+            };
+            assert!(founding.done, "{case}");
+        }
+    }
+}
