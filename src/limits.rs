@@ -86,8 +86,24 @@ pub const HANDOVER_PAUSE_LIMIT: Duration = Duration::from_secs(3);
 /// Time between two looks at a server whose role changes hands; a hand-over takes about 10 ms.
 pub const HANDOVER_POLL: Duration = Duration::from_millis(1);
 
+/// Longest that one such look may take: clients wait meanwhile, and a frozen server is found out.
+pub const HANDOVER_LOOK_LIMIT: Duration = Duration::from_millis(300);
+
+/// Longest that replicas of a dead primary are given to read what it sent them.
+pub const ORPHAN_DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a replica's offset must stand still to count as read to the end, if its link is up.
+///
+/// More than a busy machine keeps a process waiting; a link that ended is seen at once instead.
+pub const ORPHAN_STILL: Duration = Duration::from_millis(250);
+
 /// Epochs in which votes are asked for before a hand-over is given up.
 pub const HANDOVER_VOTE_ATTEMPTS: usize = 4;
+
+/// Longest that a Sentinel may take to vote.
+///
+/// It writes its file to the disk twice before it answers; nobody is kept waiting by that yet.
+pub const VOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Factor by which the step to the next epoch grows: 4, 16 and 64 beyond the highest one known.
 ///

@@ -1,10 +1,11 @@
 //! One connection with a deadline on everything, shared by the clients of server and Sentinel.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, RedisConnectionInfo, Value,
+    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, RedisConnectionInfo, Value, cmd,
 };
 use tokio::time::timeout;
 
@@ -116,6 +117,36 @@ impl Connection {
     ) -> Result<i64, ValkeyError> {
         let value = self.ask_within(name, cmd, within).await?;
         number_of(&value).ok_or_else(|| self.misfit(name, "no number"))
+    }
+
+    /// Brings the users of a running process to what the text of a file of users says.
+    ///
+    /// Not by `ACL LOAD`: Valkey 8.0.1 crashes at it on a replica, and it closes the connections
+    /// of all users that it changes.
+    pub(super) async fn apply_users(&self, file: &str) -> Result<(), ValkeyError> {
+        let mut named = BTreeSet::new();
+        for line in file.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (Some("user"), Some(name)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let mut set = cmd("ACL");
+            // Everything from before goes in the same step as what is new comes.
+            set.arg("SETUSER").arg(name).arg("reset");
+            for rule in words {
+                set.arg(rule);
+            }
+            self.ask("ACL SETUSER", &set).await?;
+            named.insert(name);
+        }
+        let users = self.ask("ACL USERS", cmd("ACL").arg("USERS")).await?;
+        for user in list_of(&users).iter().filter_map(text_of) {
+            if !named.is_empty() && !named.contains(user.as_str()) && user != "default" {
+                self.ask("ACL DELUSER", cmd("ACL").arg("DELUSER").arg(user))
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn misfit(&self, command: &'static str, problem: impl Into<String>) -> ValkeyError {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use redis::{Cmd, Value, cmd};
 use serde::Serialize;
 
-use crate::limits::{COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD};
+use crate::limits::{
+    COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, VOTE_TIMEOUT,
+};
 use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
 use crate::valkey::sentinel_view::Vote;
@@ -273,7 +275,11 @@ impl SentinelClient {
         vote.arg("IS-MASTER-DOWN-BY-ADDR")
             .arg(primary.host())
             .arg(primary.port());
-        let value = self.ask(name, vote.arg(epoch).arg(candidate)).await?;
+        vote.arg(epoch).arg(candidate);
+        let value = self
+            .connection
+            .ask_within(name, &vote, VOTE_TIMEOUT)
+            .await?;
         let [down, leader, epoch] = list_of(&value) else {
             return Err(self.connection.misfit(name, "not three elements"));
         };
@@ -378,13 +384,17 @@ impl SentinelClient {
             .map(drop)
     }
 
-    /// Reads the file of users again.
+    /// Brings the users to what the text of a file of users says, without closing connections.
+    ///
+    /// The caller writes the file as well, for the next start. Users that the text does not name
+    /// are deleted. Not done by `ACL LOAD`, at which Valkey 8.0.1 crashes on a replica.
     ///
     /// # Errors
     ///
-    /// [`ValkeyError::Refused`] if the file has a mistake.
-    pub async fn acl_load(&self) -> Result<(), ValkeyError> {
-        self.ask("ACL LOAD", cmd("ACL").arg("LOAD")).await.map(drop)
+    /// [`ValkeyError::Refused`] if a rule is not taken; users before it are changed already, and
+    /// calling again is safe.
+    pub async fn apply_users(&self, file: &str) -> Result<(), ValkeyError> {
+        self.connection.apply_users(file).await
     }
 
     /// Whether it is in TILT: its clock jumped or it was blocked, and it takes no decisions.

@@ -229,16 +229,17 @@ impl ServerClient {
         Ok(u64::try_from(seen).unwrap_or(0))
     }
 
-    /// Reads the file of users again.
+    /// Brings the users to what the text of a file of users says, without closing connections.
+    ///
+    /// The caller writes the file as well, for the next start. Users that the text does not name
+    /// are deleted. Not done by `ACL LOAD`, at which Valkey 8.0.1 crashes on a replica.
     ///
     /// # Errors
     ///
-    /// [`ValkeyError::Refused`] if the file has a mistake; the users then stay as they were.
-    pub async fn acl_load(&self) -> Result<(), ValkeyError> {
-        self.connection
-            .ask("ACL LOAD", cmd("ACL").arg("LOAD"))
-            .await
-            .map(drop)
+    /// [`ValkeyError::Refused`] if a rule is not taken; users before it are changed already, and
+    /// calling again is safe.
+    pub async fn apply_users(&self, file: &str) -> Result<(), ValkeyError> {
+        self.connection.apply_users(file).await
     }
 
     /// Tries every command that Sentinel needs with the rights of Sentinel's user.

@@ -95,6 +95,18 @@ pub struct Cluster {
     dir: TempDir,
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!(
+                "the files of the failed test are in {}",
+                self.dir.path().display()
+            );
+        }
+    }
+}
+
 /// Polls `done` until it returns something, at most `within`.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
@@ -108,6 +120,20 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
         }
         assert!(start.elapsed() < within, "{what}: not within {within:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Where files of tests go: to memory if there is room.
+///
+/// A Sentinel writes through to the disk before it answers; a disk that other tests keep busy
+/// would decide what is tested here.
+fn fast_directory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    if free > 1 << 30 {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
     }
 }
 
@@ -147,10 +173,28 @@ impl Cluster {
 
     /// Starts `count` servers, the first as primary and the others as its synced, promotable
     /// replicas, and a Sentinel beside each; returns when all of them know each other.
+    ///
+    /// Sentinels have the charm's periods, as always in the charm.
     pub async fn start(count: usize) -> Self {
+        Self::start_with(count, true).await
+    }
+
+    /// As [`Cluster::start`], with Sentinel's default periods if `fast` is not set.
+    pub async fn start_with(count: usize, fast: bool) -> Self {
         let mut cluster = Self::servers(count).await;
         for index in 0..count {
             cluster.start_sentinel(index, 0, count / 2 + 1);
+        }
+        for index in 0..if fast { count } else { 0 } {
+            eventually("the Sentinel answers", Duration::from_secs(5), || async {
+                cluster
+                    .try_sentinel(index)
+                    .await?
+                    .shorten_periods()
+                    .await
+                    .ok()
+            })
+            .await;
         }
         cluster.settle_sentinels(count - 1, count - 1).await;
         cluster

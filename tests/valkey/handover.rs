@@ -8,7 +8,7 @@ use valkey_operator::valkey::{Endpoint, Role};
 use crate::cluster::{Cluster, eventually};
 use crate::writers::Writers;
 
-fn plan(cluster: &Cluster, from: usize, to: usize) -> HandoverPlan {
+pub fn plan(cluster: &Cluster, from: usize, to: usize) -> HandoverPlan {
     let others = (0..cluster.nodes.len())
         .filter(|index| *index != from && *index != to)
         .map(|index| cluster.nodes[index].server.clone())
@@ -18,7 +18,7 @@ fn plan(cluster: &Cluster, from: usize, to: usize) -> HandoverPlan {
 }
 
 /// The state that every hand-over ends in: one primary, named by all, followed by all.
-async fn settled_on(cluster: &Cluster, primary: usize) {
+pub async fn settled_on(cluster: &Cluster, primary: usize) {
     let wanted: &Endpoint = &cluster.nodes[primary].server;
     for (index, node) in cluster.nodes.iter().enumerate() {
         if node.server_process.is_some() {
@@ -48,7 +48,7 @@ async fn settled_on(cluster: &Cluster, primary: usize) {
     }
 }
 
-async fn writing(writers: &Writers) {
+pub async fn writing(writers: &Writers) {
     let before = writers.acknowledged();
     eventually("writes go on", Duration::from_secs(10), || async {
         (writers.acknowledged() > before + 200).then_some(())
@@ -56,7 +56,7 @@ async fn writing(writers: &Writers) {
     .await;
 }
 
-fn told_all(record: &HandoverRecord, sentinels: usize) {
+pub fn told_all(record: &HandoverRecord, sentinels: usize) {
     assert_eq!(
         (record.tally.told.len(), record.tally.untold.len()),
         (sentinels, 0),

@@ -12,6 +12,7 @@ mod cluster;
 
 mod clients;
 mod handover;
+mod handover_trouble;
 mod membership;
 mod timers;
 mod writers;

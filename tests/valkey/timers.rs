@@ -5,36 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use valkey_operator::limits::{SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD};
 use valkey_operator::valkey::Role;
-use valkey_operator::valkey::sentinel::SentinelPeriod;
 
 use crate::cluster::{Cluster, eventually};
 
 const LONG: Duration = Duration::from_secs(60);
 
-async fn set_periods(cluster: &Cluster) {
-    for index in 0..cluster.nodes.len() {
-        let Some(sentinel) = cluster.try_sentinel(index).await else {
-            continue;
-        };
-        sentinel
-            .set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
-            .await
-            .unwrap();
-        sentinel
-            .set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
-            .await
-            .unwrap();
-    }
-}
-
 /// Runs each case once; returns its name and the seconds that it took.
 async fn measure(fast: bool) -> Vec<(&'static str, f64)> {
-    let mut cluster = Cluster::start(3).await;
-    if fast {
-        set_periods(&cluster).await;
-    }
+    let mut cluster = Cluster::start_with(3, fast).await;
     let mut seen = Vec::new();
     let mut took = |name, start: Instant| seen.push((name, start.elapsed().as_secs_f64()));
 

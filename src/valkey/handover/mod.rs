@@ -18,7 +18,10 @@ use futures::future::join_all;
 
 pub use record::{HandoverError, HandoverPath, HandoverPlan, HandoverRecord, Phases, Tally};
 
-use crate::limits::{HANDOVER_POLL, HANDOVER_PROOF_LIMIT, PRIORITY_NEVER, PRIORITY_PROMOTABLE};
+use crate::limits::{
+    HANDOVER_POLL, HANDOVER_PROOF_LIMIT, ORPHAN_DRAIN_LIMIT, ORPHAN_STILL, PRIORITY_NEVER,
+    PRIORITY_PROMOTABLE,
+};
 use crate::valkey::server_info::FailoverState;
 use crate::valkey::{
     Credentials, Endpoint, InternalUser, Role, ServerClient, ServerInfo, ValkeyError,
@@ -214,7 +217,18 @@ pub async fn complete_hello(
         gathered.win(allow_minority).await?
     };
     gathered.tell(primary, &mut tally).await;
-    Ok(tally)
+    if tally.told.len() >= tally.needed || (allow_minority && !tally.told.is_empty()) {
+        return Ok(tally);
+    }
+    let why = format!(
+        "{} of {} needed Sentinels name it",
+        tally.told.len(),
+        tally.needed
+    );
+    Err(HandoverError::Incomplete {
+        to: primary.clone(),
+        why,
+    })
 }
 
 /// Checks that nothing speaks against the hand-over; changes nothing.
@@ -258,12 +272,38 @@ async fn check_servers(
     }
 }
 
+/// Waits until replicas of a dead primary have read what it sent them before it died.
+///
+/// A promotion drops what still waits in a replica's connection. Whoever has read to the end sees
+/// that the link is down; if the primary's machine vanished nothing tells the end, and an offset
+/// that stands still has to do.
+async fn drained(servers: impl Iterator<Item = &ServerClient>) {
+    join_all(servers.map(async |server| {
+        let start = Instant::now();
+        let mut seen = (0, Instant::now());
+        while start.elapsed() < ORPHAN_DRAIN_LIMIT {
+            let Ok(info) = server.replication().await else {
+                return;
+            };
+            if info.offset != seen.0 {
+                seen = (info.offset, Instant::now());
+            }
+            if info.link.is_none_or(|link| !link.up) || seen.1.elapsed() >= ORPHAN_STILL {
+                return;
+            }
+            tokio::time::sleep(HANDOVER_POLL).await;
+        }
+    }))
+    .await;
+}
+
 /// Checks that the target is the best replica that answers.
 async fn check_orphan(
     plan: &HandoverPlan,
     to: &ServerClient,
     others: &[Option<ServerClient>],
 ) -> Result<(), HandoverError> {
+    drained([to].into_iter().chain(others.iter().flatten())).await;
     let target = to.info().await.map_err(valkey("asking the target"))?;
     if plan.leaving.contains(&plan.to) {
         return Err(unfit(&plan.to, "it is leaving itself"));

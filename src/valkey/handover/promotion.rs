@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::pump::AckPump;
 use super::{HandoverError, HandoverPath, HandoverPlan, valkey};
-use crate::limits::{COMMAND_TIMEOUT, HANDOVER_POLL};
+use crate::limits::{HANDOVER_LOOK_LIMIT, HANDOVER_POLL};
 use crate::valkey::server_info::FailoverState;
 use crate::valkey::{Role, ServerClient, ServerInfo, ValkeyError};
 
@@ -38,7 +40,10 @@ pub(super) async fn promote(
     };
     let reason = match by_server(plan, from, to, pump).await {
         Ok(promoted) => return Ok(promoted),
-        Err(Declined::TooSlow(why)) => return Err(aborted(why)),
+        Err(Declined::TooSlow(why)) => {
+            take_back(plan, to).await;
+            return Err(aborted(why));
+        }
         Err(Declined::Refused(why)) => why,
     };
     tracing::warn!(server = %plan.from, reason, "FAILOVER is refused, pausing writes instead");
@@ -52,6 +57,7 @@ pub(super) async fn promote(
             if let Err(err) = from.client_unpause().await {
                 tracing::warn!(server = %plan.from, error = %err, "Cannot let clients go on; the pause ends by itself");
             }
+            take_back(plan, to).await;
             Err(aborted(format!("{why} (before: {reason})")))
         }
     }
@@ -74,17 +80,23 @@ async fn by_server(
         }
         Err(err) => return Err(Declined::Refused(err.to_string())),
     }
-    let limit = plan.pause_limit + COMMAND_TIMEOUT;
+    let limit = plan.pause_limit + HANDOVER_LOOK_LIMIT;
     let mut old_offset = None;
     let mut last = String::from("it never said how far it is");
     while start.elapsed() < limit {
         pump.ask().await;
-        let (old, new) = tokio::join!(from.replication(), to.replication());
-        let promoted = new.as_ref().is_ok_and(|info| info.role == Role::Primary);
-        match &old {
-            Ok(info) if info.failover != FailoverState::None => old_offset = Some(info.offset),
-            Ok(info) if info.role == Role::Primary && !promoted => {
-                // It went on as primary: given up by its time limit, or the target would not.
+        match look(from, to).await {
+            Seen::Promoted => {
+                return Ok(Promoted {
+                    path: HandoverPath::ServerFailover,
+                    fallback_reason: None,
+                    old_offset,
+                    pause: start.elapsed(),
+                });
+            }
+            Seen::UnderWay(offset) => old_offset = Some(offset),
+            Seen::ServesOn => {
+                // Given up by its time limit, or the target would not.
                 let why = "the primary gave its failover up".to_owned();
                 return Err(if start.elapsed() + HANDOVER_POLL >= plan.pause_limit {
                     Declined::TooSlow(format!("the target was not in sync in time: {why}"))
@@ -92,16 +104,7 @@ async fn by_server(
                     Declined::Refused(why)
                 });
             }
-            Ok(_) => {}
-            Err(err) => last = err.to_string(),
-        }
-        if promoted {
-            return Ok(Promoted {
-                path: HandoverPath::ServerFailover,
-                fallback_reason: None,
-                old_offset,
-                pause: start.elapsed(),
-            });
+            Seen::Unknown(why) => last = why,
         }
         tokio::time::sleep(HANDOVER_POLL).await;
     }
@@ -109,7 +112,7 @@ async fn by_server(
         last = err.to_string();
     }
     // Between the last look and the abort it may have been done after all.
-    if is_primary(to).await {
+    if matches!(look(from, to).await, Seen::Promoted) {
         return Ok(Promoted {
             path: HandoverPath::ServerFailover,
             fallback_reason: None,
@@ -121,6 +124,53 @@ async fn by_server(
         "no end within {} ms: {last}",
         limit.as_millis()
     )))
+}
+
+/// What both servers say while the role changes hands.
+enum Seen {
+    /// The target is primary, and the old primary is not any more, or is dead.
+    Promoted,
+    /// The old primary, at this offset, is at it.
+    UnderWay(u64),
+    /// The old primary serves; whatever the target believes, the role did not go to it.
+    ServesOn,
+    /// Neither can be told.
+    Unknown(String),
+}
+
+async fn look(from: &ServerClient, to: &ServerClient) -> Seen {
+    // A frozen server must not keep the other one's clients waiting.
+    let (old, new) = tokio::join!(
+        timeout(HANDOVER_LOOK_LIMIT, from.replication()),
+        timeout(HANDOVER_LOOK_LIMIT, to.replication()),
+    );
+    let promoted = matches!(&new, Ok(Ok(info)) if info.role == Role::Primary);
+    match old {
+        Ok(Ok(info)) if info.failover != FailoverState::None && !promoted => {
+            Seen::UnderWay(info.offset)
+        }
+        Ok(Ok(info)) if info.failover == FailoverState::None && info.role == Role::Primary => {
+            Seen::ServesOn
+        }
+        // Dead, demoted, or at the last step of it.
+        Ok(Ok(_) | Err(ValkeyError::Unreachable { .. })) if promoted => Seen::Promoted,
+        Ok(Ok(_)) => Seen::Unknown("the old primary follows, the target does not lead".to_owned()),
+        Ok(Err(err)) => Seen::Unknown(err.to_string()),
+        Err(_) => Seen::Unknown("the old primary does not answer".to_owned()),
+    }
+}
+
+/// Makes a target that was promoted too late, after the old primary had gone on, a replica again.
+///
+/// Nobody was sent to it, so that it holds nothing of its own. If it does not answer now, Sentinel
+/// does the same when it wakes up.
+async fn take_back(plan: &HandoverPlan, to: &ServerClient) {
+    let role = timeout(HANDOVER_LOOK_LIMIT, to.replication()).await;
+    if matches!(role, Ok(Ok(info)) if info.role == Role::Primary)
+        && let Err(err) = to.replicaof(Some(&plan.from)).await
+    {
+        tracing::warn!(server = %plan.to, error = %err, "Cannot make the target a replica again");
+    }
 }
 
 /// The charm's own way, for servers that refuse theirs: pause, equal offsets, `REPLICAOF`.
@@ -143,17 +193,14 @@ async fn by_pause(
     let limit = plan.pause_limit * 2 / 3;
     loop {
         pump.ask().await;
-        let target = to.replication().await.map_err(text)?;
-        if has_all(&target, &paused) {
-            break;
-        }
+        let at = match timeout(HANDOVER_LOOK_LIMIT, to.replication()).await {
+            Ok(Ok(target)) if has_all(&target, &paused) => break,
+            Ok(Ok(target)) => format!("has {} of {} bytes", target.offset, paused.offset),
+            Ok(Err(err)) => return Err(err.to_string()),
+            Err(_) => "does not answer".to_owned(),
+        };
         if start.elapsed() >= limit {
-            return Err(format!(
-                "the target has {} of {} bytes after {} ms",
-                target.offset,
-                paused.offset,
-                limit.as_millis()
-            ));
+            return Err(format!("the target {at} after {} ms", limit.as_millis()));
         }
         tokio::time::sleep(HANDOVER_POLL).await;
     }

@@ -1,6 +1,8 @@
 //! The Sentinels during a hand-over: gathering them, winning their votes, telling them.
 
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 
 use super::{HandoverError, Tally};
 use crate::limits::{HANDOVER_VOTE_ATTEMPTS, VOTE_EPOCH_STEP};
@@ -133,28 +135,28 @@ impl Sentinels {
             + 1;
         let mut best = 0;
         for attempt in 1..=HANDOVER_VOTE_ATTEMPTS {
-            let answers = join_all(
-                voters
-                    .iter()
-                    .map(|(member, view)| member.client.vote(&view.address, epoch, &candidate)),
-            )
-            .await;
+            let mut asked: FuturesUnordered<_> = voters
+                .iter()
+                .map(|(member, view)| member.client.vote(&view.address, epoch, &candidate))
+                .collect();
             let mut given = 0;
             let mut highest = epoch;
-            for answer in answers.iter().flatten() {
+            while let Some(answer) = asked.next().await {
+                let Ok(answer) = answer else { continue };
                 highest = highest.max(answer.epoch);
                 if answer.epoch == epoch && answer.leader.as_deref() == Some(&candidate) {
                     given += 1;
                 }
-            }
-            if given >= enough {
-                return Ok(Tally {
-                    epoch,
-                    votes: given,
-                    needed,
-                    attempts: attempt,
-                    ..Tally::default()
-                });
+                // Nobody waits for a Sentinel whose disk is slow: it votes, too, but later.
+                if given >= enough {
+                    return Ok(Tally {
+                        epoch,
+                        votes: given,
+                        needed,
+                        attempts: attempt,
+                        ..Tally::default()
+                    });
+                }
             }
             best = best.max(given);
             // Who refused is in a later epoch than it can be asked for, or somebody else was first.
