@@ -28,6 +28,11 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// A child that outlives the hook may hold the pipes open for ever.
 pub const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
+/// How long a program that was just written may be busy before it counts as broken.
+///
+/// A child of another thread holds the file open for writing between its fork and its exec.
+pub const BUSY_GRACE: Duration = Duration::from_secs(2);
+
 /// Most bytes of an action's or a command's output that are kept, per stream.
 pub const OUTPUT_MAX: usize = 1024 * 1024;
 

@@ -13,9 +13,11 @@ use crate::limits::UNITS_MAX;
 use super::commit::add_storage;
 use super::model::{Application, Endpoint, Life, Machine, Map, Model, Status, Unit};
 use super::network;
-use super::requests::{add_relation, attach, find, keep_resources};
+use super::relations::add_relation;
+use super::requests::find;
 use super::resolver::{Flight, Hook, Kind, Local, Step};
 use super::state::Engine;
+use super::storage::attach;
 
 /// Deploys an application.
 ///
@@ -265,6 +267,7 @@ fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<
         state: Machine::Up,
         boot: 0,
         cut: false,
+        left_storage: BTreeSet::new(),
         workload: Status::now("waiting", "waiting for machine"),
         workload_set: false,
         agent: Status::now("allocating", ""),
@@ -359,4 +362,30 @@ pub fn refresh(
     });
     let _ = std::fs::remove_dir_all(&staging);
     result
+}
+
+/// Copies a resource's file into the engine's keeping.
+///
+/// # Errors
+///
+/// When the charm has no such resource, or the file cannot be copied.
+fn keep_resources(
+    engine: &Engine,
+    application: &str,
+    charm: &charm::Charm,
+    given: &BTreeMap<String, PathBuf>,
+) -> Result<BTreeMap<String, PathBuf>, String> {
+    let folder = engine.paths.resources(application);
+    let mut kept = BTreeMap::new();
+    for (name, from) in given {
+        if !charm.metadata.resources.contains_key(name) {
+            return Err(format!("unrecognized resource {name:?}"));
+        }
+        let to = folder.join(name);
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::copy(from, &to))
+            .map_err(|error| format!("cannot copy resource {}: {error}", from.display()))?;
+        kept.insert(name.clone(), to);
+    }
+    Ok(kept)
 }

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::api::{Handle, Response};
 
-use super::model::{Lease, Machine, Model, Settings, Unit, Variant, later};
+use super::model::{Databag, Lease, Machine, Model, Settings, Unit, Variant, later};
 use super::processes::Marks;
 use super::removal::unit_marks;
-use super::state::Engine;
-use super::{agent, network, processes};
+use super::state::{Engine, State};
+use super::{hooks, network, processes};
 
 /// Returns the name of the packet filter's table for a unit.
 #[must_use]
@@ -46,7 +46,7 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
             processes::signal_all(&entries, Signal::STOP);
         }
         Handle::Thaw(unit) => {
-            let entries = unit_marks(engine, &engine.lock().model.uuid, &unit);
+            let entries = unit_marks(engine, &engine.lock().model, &unit);
             processes::signal_all(&entries, Signal::CONT);
             set_machine(engine, &unit, Machine::Up)?;
         }
@@ -54,22 +54,16 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
         Handle::Reboot { unit, lose_disk } => reboot(engine, &unit, lose_disk)?,
         Handle::Cut(unit) => cut(engine, &unit, true)?,
         Handle::Heal(unit) => cut(engine, &unit, false)?,
-        Handle::Variant(text) => {
-            let variant = Variant::parse(&text).ok_or_else(|| {
-                format!("cannot take variant {text:?}; it is one of 3.6, 4.0 and 4.0-bug")
-            })?;
-            let mut state = engine.lock();
-            state.model.variant = variant;
-            let units: Vec<String> = state.model.units.keys().cloned().collect();
-            engine.save(&state);
-            drop(state);
-            for unit in units {
-                super::links(engine, &unit).map_err(|error| format!("{error:#}"))?;
-            }
-        }
+        Handle::Variant(text) => set_variant(engine, &text)?,
         Handle::Setting(changes) => {
             let mut state = engine.lock();
             state.model.settings = changed(&state.model.settings, &changes)?;
+            let until = later(jiff::Timestamp::now(), state.model.settings.lease_seconds);
+            for application in state.model.applications.values_mut() {
+                if let Some(lease) = &mut application.lease {
+                    lease.until = lease.until.min(until);
+                }
+            }
             let names: Vec<String> = state.model.units.keys().cloned().collect();
             for name in names {
                 state.rearm_update_status(&name);
@@ -85,6 +79,44 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
         }
     }
     Ok(Response::Done)
+}
+
+/// Shows another version of Juju from now on.
+fn set_variant(engine: &Engine, text: &str) -> Result<(), String> {
+    let variant = Variant::parse(text).ok_or_else(|| {
+        format!("cannot take variant {text:?}; it is one of 3.6, 4.0 and 4.0-bug")
+    })?;
+    let mut state = engine.lock();
+    let State { model, .. } = &mut *state;
+    let before = model.variant;
+    // What units were told of stays told: the two versions count changes in different ways.
+    for unit in model.units.values_mut() {
+        for (id, known) in &mut unit.local.relations {
+            let Some(relation) = model.relations.get(id) else {
+                continue;
+            };
+            let other = relation
+                .other(&unit.application)
+                .map(|end| &end.application);
+            let own = other.and_then(|name| relation.applications.get(name));
+            let translate = |version: &mut u64, bag: &Databag| {
+                if *version == bag.version(before) {
+                    *version = bag.version(variant);
+                }
+            };
+            for (name, version) in &mut known.members {
+                if let Some(bag) = relation.units.get(name) {
+                    translate(version, bag);
+                }
+            }
+            if let Some(bag) = own {
+                translate(&mut known.application_version, bag);
+            }
+        }
+    }
+    model.variant = variant;
+    engine.save(&state);
+    Ok(())
 }
 
 /// Says that there is no such unit.
@@ -117,7 +149,7 @@ fn changed(
 /// Notes what a unit's machine does; returns how its processes are known.
 fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Marks, String> {
     let mut state = engine.lock();
-    let entries = unit_marks(engine, &state.model.uuid, unit);
+    let entries = unit_marks(engine, &state.model, unit);
     let found = state
         .model
         .units
@@ -167,7 +199,7 @@ fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
             }
         }
     }
-    agent::found_running(engine, &mut state, unit);
+    hooks::found_running(engine, &mut state, unit);
     super::tasks::interrupt(&mut state.model, unit);
     state.caches.remove(unit);
     let found = state

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! model       what the controller remembers, saved as one file    resolver  PURE: which operation is next
-//! state       memory around the model                             agent     one thread per unit: does it
+//! state       memory around the model                             agent     one thread per unit: does it (hooks, commands)
 //! requests, deploy, person, handles   what people ask for         run       processes and their environment
 //! tools       the hook tools' answers                             commit    a run's changes, all or nothing
 //! clock       leases, removals, timers                            removal   how things go away
@@ -11,10 +11,12 @@
 
 mod agent;
 mod clock;
+mod commands;
 mod commit;
 mod context;
 mod deploy;
 mod handles;
+mod hooks;
 pub mod link;
 mod log;
 mod model;
@@ -22,6 +24,7 @@ mod network;
 mod paths;
 mod person;
 mod processes;
+mod relations;
 mod removal;
 mod requests;
 mod resolver;
@@ -29,6 +32,7 @@ mod run;
 mod secrets;
 mod state;
 mod status;
+mod storage;
 mod tasks;
 mod tools;
 
@@ -101,6 +105,22 @@ fn open(paths: &Paths) -> Result<(Model, Option<std::net::TcpListener>)> {
         }
         return Ok((model, network));
     }
+    let foreign = fs::read_dir(&paths.root)
+        .with_context(|| format!("cannot read {}", paths.root.display()))?
+        .flatten()
+        .find(|entry| {
+            !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| Paths::made().contains(&name))
+        });
+    if let Some(entry) = foreign {
+        bail!(
+            "cannot use {} as a state directory: it holds {}, which is not the engine's",
+            paths.root.display(),
+            entry.file_name().display()
+        );
+    }
     let (network, listener) = network::reserve()?;
     let hex = state::random_hex(32);
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
@@ -160,7 +180,7 @@ fn recover(engine: &Arc<Engine>) -> Result<()> {
             }
         }
         tasks::interrupt(&mut state.model, &name);
-        agent::found_running(engine, &mut state, &name);
+        hooks::found_running(engine, &mut state, &name);
         links(engine, &name)?;
         if let Some(unit) = state.model.units.get_mut(&name)
             && unit.agent.current == "executing"
@@ -280,7 +300,10 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
     let left = processes::end_all(
         &processes::Marks {
             environment: vec![format!("JUJU_MODEL_UUID={uuid}")],
-            folder: engine.paths.root.join("agents"),
+            folders: vec![
+                engine.paths.root.join("agents"),
+                engine.paths.root.join("storage"),
+            ],
         },
         true,
     );

@@ -266,6 +266,9 @@ pub struct Unit {
     pub boot: u64,
     /// Whether the traffic of its address is dropped.
     pub cut: bool,
+    /// Storage that it had: processes may still work there.
+    #[serde(default)]
+    pub left_storage: BTreeSet<String>,
     /// Workload status.
     pub workload: Status,
     /// Whether the charm has ever set it.

@@ -67,7 +67,7 @@ pub fn next_host(model: &mut Model, application: &str) -> Result<u8> {
 ///
 /// # Errors
 ///
-/// When the caller is not root, or neither `nft`, `iptables` nor `tc` works.
+/// When the caller is not root, or none of `nft`, `iptables`, `tc` and `ip` works.
 pub fn cut(address: Ipv4Addr, table: &str, on: bool) -> Result<()> {
     let ip = address.to_string();
     let tools: [(&str, Vec<Vec<String>>); 3] = [
@@ -99,8 +99,12 @@ pub fn cut(address: Ipv4Addr, table: &str, on: bool) -> Result<()> {
         }
         return Ok(());
     }
+    match rules(&ip, on) {
+        Ok(()) => return Ok(()),
+        Err(error) => refused.push(format!("{error:#}")),
+    }
     bail!(
-        "cannot {} the traffic of {ip}: it needs root and one of nft, iptables or tc ({})",
+        "cannot {} the traffic of {ip}: it needs root and one of nft, iptables, tc or ip ({})",
         if on { "cut" } else { "heal" },
         refused.join("; ")
     )
@@ -168,4 +172,59 @@ fn tc(address: Ipv4Addr, on: bool) -> Vec<Vec<String>> {
         steps.push(filter(2, &to, "drop"));
     }
     steps
+}
+
+/// Priority at which the table of local addresses is asked once rules stand before it.
+const LOCAL_LATER: &str = "900";
+
+/// Runs `ip` with a line of arguments; returns what it prints.
+fn ip(line: &str) -> Result<String> {
+    let output = Command::new("ip")
+        .args(words(line))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run ip")?;
+    if !output.status.success() {
+        bail!(
+            "ip {line}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Cuts or heals by routing rules that lead to nothing, before the table of local addresses.
+///
+/// Those who send learn of it at once (an error instead of silence), unlike with a packet filter. The local table
+/// keeps its later place until the machine reboots; that changes nothing for others.
+fn rules(address: &str, on: bool) -> Result<()> {
+    let lines = [
+        format!("pref 100 from {address} to {address} lookup local"),
+        format!("pref 101 blackhole from {address}"),
+        format!("pref 101 blackhole to {address}"),
+    ];
+    if !on {
+        for line in lines.iter().rev() {
+            ip(&format!("rule del {line}"))?;
+        }
+        return Ok(());
+    }
+    let local = |pref: &str| -> Result<bool> {
+        let start = format!("{pref}:");
+        let listing = ip("rule list")?;
+        Ok(listing
+            .lines()
+            .any(|line| line.starts_with(&start) && line.contains("lookup local")))
+    };
+    if !local(LOCAL_LATER)? {
+        ip(&format!("rule add pref {LOCAL_LATER} lookup local"))?;
+    }
+    // Without a local table at all the machine would lose its loopback: look before the first one goes.
+    if local(LOCAL_LATER)? && local("0")? {
+        ip("rule del pref 0 lookup local")?;
+    }
+    for line in &lines {
+        ip(&format!("rule add {line}"))?;
+    }
+    Ok(())
 }

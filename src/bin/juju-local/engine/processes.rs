@@ -1,7 +1,7 @@
 //! Finds and ends processes by their environment or their directory, through `/proc`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -11,28 +11,41 @@ use crate::limits::{KILL_GRACE, POLL, SWEEPS_MAX, TERM_GRACE};
 /// How the processes of a unit, or of the whole model, are known.
 ///
 /// Any mark is enough: a program that changes its title overwrites what `/proc` shows of its
-/// environment, but it still works in its unit's directory or writes its output there.
+/// environment, but it still works in its unit's directories or writes its output there.
 pub struct Marks {
     /// `NAME=value` entries that are all in the environment.
     pub environment: Vec<String>,
-    /// Directory in or below which the process works, or its output goes.
-    pub folder: PathBuf,
+    /// Directories in or below which the process works, or its output goes.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Marks {
     /// Tells whether a process has one of the marks.
     fn found_on(&self, pid: u32) -> bool {
-        let environ = fs::read(format!("/proc/{pid}/environ"));
-        environ.is_ok_and(|environ| {
-            self.environment.iter().all(|entry| {
-                environ
-                    .split(|byte| *byte == 0)
-                    .any(|var| var == entry.as_bytes())
+        let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else {
+            return false;
+        };
+        let has = |entry: &str| {
+            environ
+                .split(|byte| *byte == 0)
+                .any(|var| var == entry.as_bytes())
+        };
+        if self.environment.iter().all(|entry| has(entry)) {
+            return true;
+        }
+        // A person who looks around in these directories has a home; hooks and what they start have none.
+        let at_home = environ
+            .split(|byte| *byte == 0)
+            .any(|var| var.starts_with(b"HOME="));
+        !at_home
+            && ["cwd", "fd/1", "fd/2"].iter().any(|link| {
+                fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|target| {
+                    // What was removed under a process still has its name, with a note.
+                    let shown = target.to_string_lossy();
+                    let place = Path::new(shown.strip_suffix(" (deleted)").unwrap_or(&shown));
+                    self.folders.iter().any(|folder| place.starts_with(folder))
+                })
             })
-        }) || ["cwd", "fd/1", "fd/2"].iter().any(|link| {
-            fs::read_link(format!("/proc/{pid}/{link}"))
-                .is_ok_and(|target| target.starts_with(&self.folder))
-        })
     }
 }
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::agent::forget_secrets;
 use super::model::{Life, Model, Variant, application_of, later};
-use super::processes;
+use super::processes::{self, Marks};
 use super::secrets::Owner;
 use super::state::{Engine, State};
 
@@ -39,6 +38,9 @@ pub fn detach(engine: &Engine, state: &mut State, id: &str) {
         .map(|attachment| attachment.unit)
         .unwrap_or_default();
     storage.since = Timestamp::now();
+    if let Some(unit) = state.model.units.get_mut(&unit) {
+        unit.left_storage.insert(id.to_owned());
+    }
     let dying = storage.life != Life::Alive;
     let destroy = state
         .model
@@ -147,6 +149,7 @@ fn due(model: &Model, now: Timestamp) -> Vec<String> {
 
 /// Deletes a unit's record, and what belonged to its machine.
 pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
+    let marks = unit_marks(engine, &state.model, name);
     let storage: Vec<String> = state
         .model
         .storage
@@ -186,17 +189,13 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
         let address = state.model.address(&unit);
         let _ = super::network::cut(address, &super::handles::table(&state.model, &unit), false);
     }
-    let (engine, name, uuid) = (
-        Arc::clone(engine),
-        name.to_owned(),
-        state.model.uuid.clone(),
-    );
-    std::thread::spawn(move || clear_machine(&engine, &name, &uuid));
+    let (engine, name) = (Arc::clone(engine), name.to_owned());
+    std::thread::spawn(move || clear_machine(&engine, &name, &marks));
 }
 
 /// Ends the processes of a machine that is gone, and removes its directories.
-fn clear_machine(engine: &Engine, name: &str, uuid: &str) {
-    let left = processes::end_all(&unit_marks(engine, uuid, name), true);
+fn clear_machine(engine: &Engine, name: &str, marks: &Marks) {
+    let left = processes::end_all(marks, true);
     if !left.is_empty() {
         eprintln!("cannot end processes of {name}: {left:?}");
     }
@@ -207,13 +206,25 @@ fn clear_machine(engine: &Engine, name: &str, uuid: &str) {
 
 /// Returns the marks by which a unit's processes are known.
 #[must_use]
-pub fn unit_marks(engine: &Engine, uuid: &str, unit: &str) -> processes::Marks {
-    processes::Marks {
+pub fn unit_marks(engine: &Engine, model: &Model, unit: &str) -> Marks {
+    let left = model.units.get(unit).map(|unit| &unit.left_storage);
+    let storage = model
+        .storage
+        .values()
+        .filter(|storage| match &storage.attachment {
+            Some(attachment) => attachment.unit == unit,
+            None => left.is_some_and(|left| left.contains(&storage.id)),
+        });
+    let mut folders: Vec<_> = storage
+        .map(|storage| engine.paths.storage(storage))
+        .collect();
+    folders.push(engine.paths.agent(unit));
+    Marks {
         environment: vec![
-            format!("JUJU_MODEL_UUID={uuid}"),
+            format!("JUJU_MODEL_UUID={}", model.uuid),
             format!("JUJU_UNIT_NAME={unit}"),
         ],
-        folder: engine.paths.agent(unit),
+        folders,
     }
 }
 
@@ -284,4 +295,12 @@ fn tidy(engine: &Engine, state: &mut State) -> bool {
         }
     }
     changed
+}
+
+/// Removes all secrets of an owner.
+fn forget_secrets(state: &mut State, owner: &Owner) {
+    state
+        .model
+        .secrets
+        .retain(|_, secret| secret.owner != *owner);
 }

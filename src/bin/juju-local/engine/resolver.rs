@@ -694,3 +694,7 @@ fn commit_relation(local: &mut Local, kind: Kind, facts: &RelationFacts) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+#[path = "resolver_tests.rs"]
+mod tests;

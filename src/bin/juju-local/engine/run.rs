@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::limits::{LOG_LINE_MAX, OUTPUT_GRACE, OUTPUT_MAX};
+use crate::limits::{BUSY_GRACE, LOG_LINE_MAX, OUTPUT_GRACE, OUTPUT_MAX, POLL};
 
 use super::context::Context;
 use super::model::Model;
@@ -114,9 +114,8 @@ pub fn start(
         })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+    let mut child =
+        spawn(&mut command).with_context(|| format!("cannot start {}", program.display()))?;
     if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
         // A shell that ends early does not read everything; that is no fault.
         let _ = pipe.write_all(text.as_bytes());
@@ -128,6 +127,22 @@ pub fn start(
         child,
         streams: [stdout, stderr],
     })
+}
+
+/// Starts a process; one whose file was just written may be busy in a child of another thread for a moment.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let deadline = Instant::now() + BUSY_GRACE;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(POLL);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Reads a stream to its end on a thread of its own.
