@@ -156,7 +156,7 @@ fn place_first(engine: &Engine, name: &str) -> Result<()> {
                 .as_ref()
                 .is_some_and(|at| at.unit == name)
             {
-                let path = engine.paths.storage(storage);
+                let path = engine.paths.storage(&storage.id);
                 std::fs::create_dir_all(&path)
                     .with_context(|| format!("cannot make {}", path.display()))?;
             }

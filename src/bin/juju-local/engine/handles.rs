@@ -192,7 +192,7 @@ fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
                 .as_ref()
                 .is_some_and(|at| at.unit == unit)
             {
-                let path = engine.paths.storage(storage);
+                let path = engine.paths.storage(&storage.id);
                 std::fs::remove_dir_all(&path)
                     .and_then(|()| std::fs::create_dir_all(&path))
                     .map_err(|error| format!("cannot empty {}: {error}", path.display()))?;

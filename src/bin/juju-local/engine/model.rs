@@ -434,14 +434,6 @@ pub struct Attachment {
     pub life: Life,
 }
 
-impl Storage {
-    /// Returns the directory's name: the id with a hyphen.
-    #[must_use]
-    pub fn directory(&self) -> String {
-        self.id.replace('/', "-")
-    }
-}
-
 /// A task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Task {

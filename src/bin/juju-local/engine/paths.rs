@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::model::{Map, Model, Storage, tag};
+use super::model::{Map, Model, tag};
 
 /// The state directory of one model.
 #[derive(Debug, Clone)]
@@ -83,8 +83,8 @@ impl Paths {
 
     /// Directory of a storage instance.
     #[must_use]
-    pub fn storage(&self, storage: &Storage) -> PathBuf {
-        self.root.join("storage").join(storage.directory())
+    pub fn storage(&self, id: &str) -> PathBuf {
+        self.root.join("storage").join(id.replace('/', "-"))
     }
 
     /// Content of a secret's revision.

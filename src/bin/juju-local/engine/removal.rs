@@ -55,7 +55,7 @@ pub fn detach(engine: &Engine, state: &mut State, id: &str) {
 /// Removes a storage instance with its data.
 pub fn delete_storage(engine: &Engine, state: &mut State, id: &str) {
     if let Some(storage) = state.model.storage.remove(id) {
-        let path = engine.paths.storage(&storage);
+        let path = engine.paths.storage(&storage.id);
         if let Err(error) = std::fs::remove_dir_all(&path) {
             eprintln!("cannot remove {}: {error}", path.display());
         }
@@ -207,17 +207,27 @@ fn clear_machine(engine: &Engine, name: &str, marks: &Marks) {
 /// Returns the marks by which a unit's processes are known.
 #[must_use]
 pub fn unit_marks(engine: &Engine, model: &Model, unit: &str) -> Marks {
-    let left = model.units.get(unit).map(|unit| &unit.left_storage);
-    let storage = model
+    let is_here = |id: &String| {
+        let attachment = model
+            .storage
+            .get(id)
+            .and_then(|storage| storage.attachment.as_ref());
+        attachment.is_none_or(|attachment| attachment.unit == unit)
+    };
+    let now = model
         .storage
         .values()
-        .filter(|storage| match &storage.attachment {
-            Some(attachment) => attachment.unit == unit,
-            None => left.is_some_and(|left| left.contains(&storage.id)),
-        });
-    let mut folders: Vec<_> = storage
-        .map(|storage| engine.paths.storage(storage))
-        .collect();
+        .filter(|storage| storage.attachment.is_some());
+    let before = model
+        .units
+        .get(unit)
+        .into_iter()
+        .flat_map(|unit| &unit.left_storage);
+    let ids = now
+        .map(|storage| &storage.id)
+        .chain(before)
+        .filter(|id| is_here(id));
+    let mut folders: Vec<_> = ids.map(|id| engine.paths.storage(id)).collect();
     folders.push(engine.paths.agent(unit));
     Marks {
         environment: vec![

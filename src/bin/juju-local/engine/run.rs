@@ -296,7 +296,7 @@ fn about(model: &Model, context: &Context, paths: &Paths, set: &mut impl FnMut(&
             set("JUJU_STORAGE_ID", &storage.id);
             set(
                 "JUJU_STORAGE_LOCATION",
-                &paths.storage(storage).display().to_string(),
+                &paths.storage(&storage.id).display().to_string(),
             );
             set("JUJU_STORAGE_KIND", &storage.kind);
         }

@@ -19,7 +19,7 @@ pub fn make_storage(engine: &Engine, model: &Model) -> Result<(), String> {
         .values()
         .filter(|storage| storage.attachment.is_some())
     {
-        let path = engine.paths.storage(storage);
+        let path = engine.paths.storage(&storage.id);
         std::fs::create_dir_all(&path)
             .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
     }
