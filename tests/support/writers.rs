@@ -325,10 +325,34 @@ fn connect(shared: &Shared, first: usize) -> io::Result<Wire> {
         )?;
         let role = wire.call(&["ROLE"])?;
         if role.list().first().and_then(Reply::text).as_deref() == Some("master") {
+            act_as_client(&mut wire)?;
             return Ok(wire);
         }
     }
     Err(io::Error::other("no Sentinel names a primary"))
+}
+
+/// Goes on as a user of its own: what the charm does to its clients, it does not do to itself.
+fn act_as_client(wire: &mut Wire) -> io::Result<()> {
+    for command in [
+        &[
+            "ACL",
+            "SETUSER",
+            "e2e-client",
+            "reset",
+            "on",
+            ">e2e",
+            "~*",
+            "+@all",
+        ][..],
+        &["AUTH", "e2e-client", "e2e"],
+    ] {
+        match wire.call(command)? {
+            Reply::Text(text) if text == "OK" => {}
+            other => return Err(io::Error::other(format!("cannot act as a client: {other}"))),
+        }
+    }
+    Ok(())
 }
 
 fn ask_sentinel(shared: &Shared, address: IpAddr) -> io::Result<SocketAddr> {
