@@ -60,6 +60,7 @@ fn main() -> ExitCode {
             Some(Command::Verify) => {
                 handlers::actions::verify_now(Environment::from_process()?).await
             }
+            // Its error is logged already, with the event that failed.
             None => Box::pin(handlers::dispatch(Environment::from_process()?))
                 .await
                 .map(|()| ExitCode::SUCCESS),

@@ -4,12 +4,13 @@ use anyhow::Context as _;
 
 use crate::{
     charm::{Charm, unix_now},
-    juju::hook_tools::{SecretContent, SecretOwner, SecretSpec},
+    juju::hook_tools::{PortRange, SecretContent, SecretOwner, SecretSpec},
+    limits::{SENTINEL_PORT, SERVER_PORT},
     observer,
     planner::{
         Observation,
         observation::Role,
-        peer_data::{Identity, Position, TurnKind, TurnRequest, changed_keys},
+        peer_data::{Identity, Position, TurnKind, TurnRequest, UnitState, changed_keys},
     },
     valkey::Credentials,
 };
@@ -45,6 +46,20 @@ pub(super) fn name_deployment(charm: &mut Charm) -> anyhow::Result<()> {
             let _ = write!(name, "{byte:02x}");
             name
         }));
+    Ok(())
+}
+
+/// Sets the unit's state, and shows in Juju on which ports a member serves.
+pub(super) async fn set_state(charm: &mut Charm, state: UnitState) -> anyhow::Result<()> {
+    for port in [SERVER_PORT, SENTINEL_PORT] {
+        match state {
+            UnitState::Member => charm.tools.open_port(PortRange::tcp(port)).await?,
+            UnitState::Detached => charm.tools.close_port(PortRange::tcp(port)).await?,
+            // Juju closes the ports of a unit that goes away itself.
+            UnitState::New | UnitState::Left => {}
+        }
+    }
+    charm.juju.mine.state = state;
     Ok(())
 }
 

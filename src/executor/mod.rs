@@ -54,10 +54,7 @@ async fn run(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Resu
             databag::release_turn(charm);
             Ok(())
         }
-        Step::SetState(state) => {
-            charm.juju.mine.state = *state;
-            Ok(())
-        }
+        Step::SetState(state) => databag::set_state(charm, *state).await,
         Step::RecordPosition => databag::record_position(charm, seen, false).await,
         Step::ClaimData { generation } => databag::claim_data(charm, seen, *generation).await,
         Step::TakeLease => membership::take_lease(charm, seen).await,
