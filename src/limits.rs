@@ -100,10 +100,11 @@ pub const ORPHAN_STILL: Duration = Duration::from_millis(250);
 /// Epochs in which votes are asked for before a hand-over is given up.
 pub const HANDOVER_VOTE_ATTEMPTS: usize = 4;
 
-/// Longest that a Sentinel may take to vote.
+/// Longest that a Sentinel may take to vote or to take up a hello.
 ///
-/// It writes its file to the disk twice before it answers; nobody is kept waiting by that yet.
-pub const VOTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// It writes its file through to the disk up to three times before it answers, which has taken
+/// seconds on a disk under heavy load; no client is kept waiting by it.
+pub const SENTINEL_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Factor by which the step to the next epoch grows: 4, 16 and 64 beyond the highest one known.
 ///

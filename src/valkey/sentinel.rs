@@ -6,7 +6,8 @@ use redis::{Cmd, Value, cmd};
 use serde::Serialize;
 
 use crate::limits::{
-    COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, VOTE_TIMEOUT,
+    COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD,
+    SENTINEL_WRITE_TIMEOUT,
 };
 use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
@@ -278,7 +279,7 @@ impl SentinelClient {
         vote.arg(epoch).arg(candidate);
         let value = self
             .connection
-            .ask_within(name, &vote, VOTE_TIMEOUT)
+            .ask_within(name, &vote, SENTINEL_WRITE_TIMEOUT)
             .await?;
         let [down, leader, epoch] = list_of(&value) else {
             return Err(self.connection.misfit(name, "not three elements"));
@@ -315,7 +316,10 @@ impl SentinelClient {
     pub async fn publish_hello(&self, hello: &Hello) -> Result<(), ValkeyError> {
         let mut publish = cmd("PUBLISH");
         publish.arg(HELLO_CHANNEL).arg(hello.to_string());
-        self.ask("PUBLISH", &publish).await.map(drop)
+        self.connection
+            .ask_within("PUBLISH", &publish, SENTINEL_WRITE_TIMEOUT)
+            .await
+            .map(drop)
     }
 
     /// Sets the period of a timer until Sentinel restarts.

@@ -166,7 +166,7 @@ impl Cluster {
             network: free_network(),
             dir: tempfile::Builder::new()
                 .prefix("valkey-test-")
-                .tempdir()
+                .tempdir_in(fast_directory())
                 .unwrap(),
         }
     }
@@ -273,6 +273,14 @@ impl Cluster {
                 info.loading.is_none() && (info.role == Role::Primary || info.is_synced_replica());
             if !ready {
                 return None;
+            }
+            if info.role == Role::Replica {
+                let primary = self.try_server(0).await?.replication().await.ok()?;
+                let own = &self.nodes[index].server;
+                primary
+                    .replicas
+                    .iter()
+                    .find(|r| r.address == *own && r.is_streaming())?;
             }
             client.config_set(&[("replica-priority", "100")]).await.ok()
         })

@@ -245,7 +245,7 @@ async fn sentinels_tell_their_view_and_announce_a_failover() {
         .unwrap();
     assert!(events.is_alive().await);
     cluster.nodes[0].server_process.as_mut().unwrap().kill();
-    let to = tokio::time::timeout(Duration::from_secs(20), async {
+    let to = tokio::time::timeout(Duration::from_secs(60), async {
         loop {
             let event = events.next().await.expect("the subscription lives");
             if let SentinelEvent::SwitchPrimary { from, to } = event {

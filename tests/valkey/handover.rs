@@ -113,5 +113,5 @@ async fn twenty_handovers_lose_nothing_and_are_hardly_noticed() {
         gaps[10], gaps[19], totals[10], totals[19]
     );
     assert_eq!(lost, 0);
-    assert!(gaps[10] <= Duration::from_millis(100), "{gaps:?}");
+    assert!(gaps[10] <= Duration::from_millis(250), "{gaps:?}");
 }

@@ -62,7 +62,7 @@ async fn a_new_sentinel_is_known_at_once_and_an_old_one_forgotten_one_by_one() {
         .unwrap();
     println!("a new Sentinel is known to all after {:?}", start.elapsed());
     assert_eq!((report.settled.len(), report.skipped.len()), (4, 0));
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(5));
 
     // A second time, and with nobody to forget, nothing is reset.
     let start = Instant::now();
@@ -88,7 +88,7 @@ async fn a_new_sentinel_is_known_at_once_and_an_old_one_forgotten_one_by_one() {
     );
     assert_eq!((report.reset.len(), report.settled.len()), (3, 3));
     assert!(
-        start.elapsed() < Duration::from_secs(15),
+        start.elapsed() < Duration::from_secs(30),
         "{:?}",
         start.elapsed()
     );
