@@ -25,6 +25,8 @@ enum Declined {
     Refused(String),
     /// The target did not get everything in time: another way would not help.
     TooSlow(String),
+    /// It cannot be told who is primary: touch nothing.
+    Unknown(String),
 }
 
 /// Promotes the target; on any error the old primary serves on, unpaused.
@@ -41,8 +43,14 @@ pub(super) async fn promote(
     let reason = match by_server(plan, from, to, pump).await {
         Ok(promoted) => return Ok(promoted),
         Err(Declined::TooSlow(why)) => {
-            take_back(plan, to).await;
+            take_back(plan, from, to).await;
             return Err(aborted(why));
+        }
+        Err(Declined::Unknown(why)) => {
+            return Err(HandoverError::Unknown {
+                to: plan.to.clone(),
+                why,
+            });
         }
         Err(Declined::Refused(why)) => why,
     };
@@ -57,7 +65,7 @@ pub(super) async fn promote(
             if let Err(err) = from.client_unpause().await {
                 tracing::warn!(server = %plan.from, error = %err, "Cannot let clients go on; the pause ends by itself");
             }
-            take_back(plan, to).await;
+            take_back(plan, from, to).await;
             Err(aborted(format!("{why} (before: {reason})")))
         }
     }
@@ -85,7 +93,7 @@ async fn by_server(
     let mut last = String::from("it never said how far it is");
     while start.elapsed() < limit {
         pump.ask().await;
-        match look(from, to).await {
+        match look(plan, from, to).await {
             Seen::Promoted => {
                 return Ok(Promoted {
                     path: HandoverPath::ServerFailover,
@@ -112,18 +120,20 @@ async fn by_server(
         last = err.to_string();
     }
     // Between the last look and the abort it may have been done after all.
-    if matches!(look(from, to).await, Seen::Promoted) {
-        return Ok(Promoted {
+    match look(plan, from, to).await {
+        Seen::Promoted => Ok(Promoted {
             path: HandoverPath::ServerFailover,
             fallback_reason: None,
             old_offset,
             pause: start.elapsed(),
-        });
+        }),
+        Seen::ServesOn => Err(Declined::TooSlow(format!(
+            "no end within {} ms: {last}",
+            limit.as_millis()
+        ))),
+        Seen::UnderWay(_) => Err(Declined::Unknown(last)),
+        Seen::Unknown(why) => Err(Declined::Unknown(why)),
     }
-    Err(Declined::TooSlow(format!(
-        "no end within {} ms: {last}",
-        limit.as_millis()
-    )))
 }
 
 /// What both servers say while the role changes hands.
@@ -138,23 +148,21 @@ enum Seen {
     Unknown(String),
 }
 
-async fn look(from: &ServerClient, to: &ServerClient) -> Seen {
+async fn look(plan: &HandoverPlan, from: &ServerClient, to: &ServerClient) -> Seen {
     // A frozen server must not keep the other one's clients waiting.
     let (old, new) = tokio::join!(
         timeout(HANDOVER_LOOK_LIMIT, from.replication()),
         timeout(HANDOVER_LOOK_LIMIT, to.replication()),
     );
-    let promoted = matches!(&new, Ok(Ok(info)) if info.role == Role::Primary);
+    let leads = matches!(&new, Ok(Ok(info)) if info.role == Role::Primary);
     match old {
-        Ok(Ok(info)) if info.failover != FailoverState::None && !promoted => {
-            Seen::UnderWay(info.offset)
-        }
-        Ok(Ok(info)) if info.failover == FailoverState::None && info.role == Role::Primary => {
-            Seen::ServesOn
-        }
-        // Dead, demoted, or at the last step of it.
-        Ok(Ok(_) | Err(ValkeyError::Unreachable { .. })) if promoted => Seen::Promoted,
-        Ok(Ok(_)) => Seen::Unknown("the old primary follows, the target does not lead".to_owned()),
+        Ok(Ok(info)) if info.failover != FailoverState::None => Seen::UnderWay(info.offset),
+        Ok(Ok(info)) if info.role == Role::Primary => Seen::ServesOn,
+        // It is done with its failover and follows: so the target took the role over, even if it
+        // does not answer now. Going back from here would make them follow each other.
+        Ok(Ok(info)) if info.follows() == Some(&plan.to) => Seen::Promoted,
+        Ok(Err(ValkeyError::Unreachable { .. })) if leads => Seen::Promoted,
+        Ok(Ok(_)) => Seen::Unknown("the old primary follows somebody else".to_owned()),
         Ok(Err(err)) => Seen::Unknown(err.to_string()),
         Err(_) => Seen::Unknown("the old primary does not answer".to_owned()),
     }
@@ -164,9 +172,13 @@ async fn look(from: &ServerClient, to: &ServerClient) -> Seen {
 ///
 /// Nobody was sent to it, so that it holds nothing of its own. If it does not answer now, Sentinel
 /// does the same when it wakes up.
-async fn take_back(plan: &HandoverPlan, to: &ServerClient) {
-    let role = timeout(HANDOVER_LOOK_LIMIT, to.replication()).await;
-    if matches!(role, Ok(Ok(info)) if info.role == Role::Primary)
+///
+/// Only while the old primary itself says that it serves: two servers that follow each other would
+/// leave none that takes writes.
+async fn take_back(plan: &HandoverPlan, from: &ServerClient, to: &ServerClient) {
+    let target = timeout(HANDOVER_LOOK_LIMIT, to.replication()).await;
+    if matches!(target, Ok(Ok(info)) if info.role == Role::Primary)
+        && matches!(look(plan, from, to).await, Seen::ServesOn)
         && let Err(err) = to.replicaof(Some(&plan.from)).await
     {
         tracing::warn!(server = %plan.to, error = %err, "Cannot make the target a replica again");

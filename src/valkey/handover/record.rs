@@ -162,6 +162,14 @@ pub enum HandoverError {
         /// Why.
         why: String,
     },
+    /// Servers stopped answering midway: look again before anything is changed.
+    #[error("cannot tell whether the role went to {to}: {why}")]
+    Unknown {
+        /// The target.
+        to: Endpoint,
+        /// What is not known.
+        why: String,
+    },
     /// The target is primary, but what follows is not complete: look again and go on.
     #[error("the role went to {to}, but not everything followed: {why}")]
     Incomplete {
