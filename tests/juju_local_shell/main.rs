@@ -1,0 +1,13 @@
+//! `juju-local` runs a charm that is not ours: the shell charm in `tests/charms/shell`.
+//!
+//! Each room holds one part of what charms may rely on.
+
+mod actions;
+mod command_line;
+mod databags;
+mod engine;
+mod failures;
+mod lifecycle;
+mod local;
+mod secrets;
+mod teardown;
