@@ -5,18 +5,39 @@ use super::local::Local;
 #[test]
 fn a_failed_hook_is_shown_and_run_again_until_it_succeeds() {
     let local = Local::deployed("4.0", 2);
-    local.on("app/0", "config-changed", "status-set waiting 'for better times'; exit 7");
+    local.on(
+        "app/0",
+        "config-changed",
+        "status-set waiting 'for better times'; exit 7",
+    );
     let before = local.events("app/0").len();
     local.ok(&["config", "app", "count=5"]);
     local.until_workload("app/0", "error");
     let unit = local.unit("app/0");
-    assert_eq!(unit["workload-status"]["message"], "hook failed: \"config-changed\"");
-    local.until("it was tried three times", || local.since("app/0", before).len() >= 3);
-    assert!(local.since("app/0", before).iter().all(|event| event == "config-changed"));
+    assert_eq!(
+        unit["workload-status"]["message"],
+        "hook failed: \"config-changed\""
+    );
+    local.until("it was tried three times", || {
+        local.since("app/0", before).len() >= 3
+    });
+    assert!(
+        local
+            .since("app/0", before)
+            .iter()
+            .all(|event| event == "config-changed")
+    );
     // The status that the hook set before it failed is there, and comes out when the error is gone.
-    local.on("app/0", "config-changed", "status-set waiting 'for better times'");
-    local.until_workload("app/0", "waiting");
-    assert_eq!(local.unit("app/0")["workload-status"]["message"], "for better times");
+    local.on(
+        "app/0",
+        "config-changed",
+        "status-set waiting 'for better times'",
+    );
+    local.until("the hook succeeds", || {
+        let unit = local.unit("app/0");
+        unit["juju-status"]["current"] == "idle"
+            && unit["workload-status"]["message"] == "for better times"
+    });
     local.on("app/0", "config-changed", "");
 }
 
@@ -26,7 +47,10 @@ fn a_relation_hooks_error_names_its_relation() {
     local.on("app/0", "peers-relation-changed", "exit 1");
     local.exec("app/1", "relation-set -r $(relation-ids peers) n=1");
     local.until_workload("app/0", "error");
-    assert_eq!(local.unit("app/0")["workload-status"]["message"], "hook failed: \"peers-relation-changed\"");
+    assert_eq!(
+        local.unit("app/0")["workload-status"]["message"],
+        "hook failed: \"peers-relation-changed\""
+    );
     local.on("app/0", "peers-relation-changed", "");
     local.settle();
 }
@@ -46,7 +70,10 @@ fn resolved_runs_the_hook_at_once_and_no_retry_skips_it() {
     local.settle();
     assert_eq!(local.since("app/0", before).len(), 2);
     let refused = local.refused(&["resolved", "app/0"]);
-    assert!(refused.contains("not in") && refused.contains("error state"), "{refused}");
+    assert!(
+        refused.contains("not in") && refused.contains("error state"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -72,10 +99,19 @@ fn a_unit_in_error_still_runs_actions_and_commands_and_nothing_else() {
 fn a_hook_that_is_killed_is_no_error_and_runs_again() {
     let local = Local::deployed("4.0", 1);
     let mark = local.scratch().join("mark");
-    local.on("app/0", "config-changed", &format!("[ -e {0} ] || {{ touch {0}; kill -9 $$; }}", mark.display()));
+    local.on(
+        "app/0",
+        "config-changed",
+        &format!("[ -e {0} ] || {{ touch {0}; kill -9 $$; }}", mark.display()),
+    );
     let before = local.events("app/0").len();
     local.ok(&["config", "app", "count=5"]);
     local.until("it ran again", || local.since("app/0", before).len() == 2);
     local.settle();
-    assert!(!local.run(&["debug-log", "--level", "ERROR"]).stdout.contains("config-changed"));
+    assert!(
+        !local
+            .run(&["debug-log", "--level", "ERROR"])
+            .stdout
+            .contains("config-changed")
+    );
 }

@@ -41,7 +41,9 @@ pub struct Local {
 impl Local {
     /// Begins an empty model that behaves as `variant` of Juju.
     pub fn new(variant: &str) -> Self {
-        let local = Self { directory: tempfile::tempdir().unwrap() };
+        let local = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
         fs::create_dir_all(local.notes().join("do")).unwrap();
         local.ok(&["handle", "variant", variant]);
         let settings: Vec<&str> = ["handle", "setting"].into_iter().chain(QUICK).collect();
@@ -60,7 +62,15 @@ impl Local {
     /// Deploys the shell charm without waiting.
     pub fn deploy(&self, name: &str, units: u32) {
         let env = format!("SHELL_CHARM={}", self.notes().display());
-        self.ok(&["deploy", charm("shell").to_str().unwrap(), name, "-n", &units.to_string(), "--env", &env]);
+        self.ok(&[
+            "deploy",
+            charm("shell").to_str().unwrap(),
+            name,
+            "-n",
+            &units.to_string(),
+            "--env",
+            &env,
+        ]);
     }
 
     /// The state directory.
@@ -81,21 +91,38 @@ impl Local {
     /// Runs a command, whatever comes of it.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_juju-local"));
-        command.arg("--state").arg(self.state()).args(arguments).env_remove("JUJU_LOCAL_STATE").env("NO_COLOR", "1");
+        command
+            .arg("--state")
+            .arg(self.state())
+            .args(arguments)
+            .env_remove("JUJU_LOCAL_STATE")
+            .env("NO_COLOR", "1");
         finish(&mut command)
     }
 
     /// Runs a command that must succeed, and returns what it printed.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);
-        assert!(ended.status.success(), "{arguments:?}: {}\n{}\n{}", ended.status, ended.stdout, ended.stderr);
+        assert!(
+            ended.status.success(),
+            "{arguments:?}: {}\n{}\n{}",
+            ended.status,
+            ended.stdout,
+            ended.stderr
+        );
         ended.stdout
     }
 
     /// Runs a command that must fail with exit status 1, and returns what it said.
     pub fn refused(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);
-        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {}\n{}", ended.stdout, ended.stderr);
+        assert_eq!(
+            ended.status.code(),
+            Some(1),
+            "{arguments:?}: {}\n{}",
+            ended.stdout,
+            ended.stderr
+        );
         ended.stderr
     }
 
@@ -112,7 +139,11 @@ impl Local {
 
     /// Puts down what the charm does on an event of a unit (`all` for every unit); an empty text takes it back.
     pub fn on(&self, unit: &str, event: &str, script: &str) {
-        let who = if unit == "all" { "all".to_owned() } else { tag(unit) };
+        let who = if unit == "all" {
+            "all".to_owned()
+        } else {
+            tag(unit)
+        };
         let path = self.notes().join("do").join(who).join(event);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         if script.is_empty() {
@@ -127,7 +158,10 @@ impl Local {
 
     /// Returns the events of a unit so far, each with what it is about.
     pub fn events(&self, unit: &str) -> Vec<String> {
-        self.trace(unit).into_iter().filter(|line| !line.starts_with("end ")).collect()
+        self.trace(unit)
+            .into_iter()
+            .filter(|line| !line.starts_with("end "))
+            .collect()
     }
 
     /// Returns the events of a unit since it had `before` of them.
@@ -137,7 +171,8 @@ impl Local {
 
     /// Returns events and their ends.
     pub fn trace(&self, unit: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.notes().join(format!("{}.trace", tag(unit)))).unwrap_or_default();
+        let text = fs::read_to_string(self.notes().join(format!("{}.trace", tag(unit))))
+            .unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -154,12 +189,16 @@ impl Local {
 
     /// Waits until a unit's workload has a status.
     pub fn until_workload(&self, unit: &str, word: &str) {
-        self.until(&format!("{unit} is {word}"), || self.unit(unit)["workload-status"]["current"] == word);
+        self.until(&format!("{unit} is {word}"), || {
+            self.unit(unit)["workload-status"]["current"] == word
+        });
     }
 
     /// Waits until a unit has had an event.
     pub fn until_event(&self, unit: &str, event: &str) {
-        self.until(&format!("{unit} has had {event}"), || self.events(unit).iter().any(|line| line == event));
+        self.until(&format!("{unit} has had {event}"), || {
+            self.events(unit).iter().any(|line| line == event)
+        });
     }
 
     /// Waits until a unit is gone.
@@ -184,7 +223,10 @@ impl Local {
     /// Returns the end of the model's log.
     pub fn log(&self) -> String {
         let engine = fs::read_to_string(self.state().join("engine.log")).unwrap_or_default();
-        format!("{}\nengine: {engine}", self.run(&["debug-log", "--tail", "60"]).stdout)
+        format!(
+            "{}\nengine: {engine}",
+            self.run(&["debug-log", "--tail", "60"]).stdout
+        )
     }
 
     /// Returns the pids of all processes that belong to the model or its engine.
@@ -197,10 +239,14 @@ impl Local {
             let environment = String::from_utf8_lossy(&environment).into_owned();
             environment.contains(&notes) || String::from_utf8_lossy(&arguments).contains(&state)
         };
-        let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let entries = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
         let own = std::process::id().to_string();
         let found = entries.filter(|path| belongs(path));
-        found.map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        found
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
             .filter(|name| name.parse::<u32>().is_ok() && *name != own)
             .collect()
     }
@@ -217,7 +263,9 @@ impl Drop for Local {
 
 /// Returns the directory of a test charm.
 pub fn charm(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charms").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/charms")
+        .join(name)
 }
 
 /// Returns a unit's tag.
@@ -229,8 +277,13 @@ pub fn tag(unit: &str) -> String {
 pub fn finish(command: &mut Command) -> Ended {
     let output = tempfile::tempdir().unwrap();
     let (out, err) = (output.path().join("out"), output.path().join("err"));
-    command.stdin(Stdio::null()).stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    command
+        .stdin(Stdio::null())
+        .stdout(File::create(&out).unwrap())
+        .stderr(File::create(&err).unwrap());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     let begin = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -244,5 +297,9 @@ pub fn finish(command: &mut Command) -> Ended {
         std::thread::sleep(Duration::from_millis(5));
     };
     let text = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-    Ended { status, stdout: text(&out), stderr: text(&err) }
+    Ended {
+        status,
+        stdout: text(&out),
+        stderr: text(&err),
+    }
 }

@@ -9,7 +9,12 @@ const LAST_WORDS: &str = "echo \"$event $(is-leader) $(relation-list -r $(relati
 
 fn with_last_words(variant: &str, units: u32) -> Local {
     let local = Local::deployed(variant, units);
-    for event in ["data-storage-detaching", "peers-relation-departed", "stop", "remove"] {
+    for event in [
+        "data-storage-detaching",
+        "peers-relation-departed",
+        "stop",
+        "remove",
+    ] {
         local.on("app/0", event, LAST_WORDS);
     }
     local
@@ -36,7 +41,7 @@ fn a_leaver_detaches_departs_stops_and_is_removed() {
         // It stays the leader to its end, and a departed member is no member any more in its own hook.
         let words = fs::read_to_string(local.notes().join("words-unit-app-0")).unwrap();
         assert_eq!(
-            words.lines().collect::<Vec<_>>(),
+            words.lines().map(str::trim_end).collect::<Vec<_>>(),
             [
                 "data-storage-detaching True app/1 app/2",
                 "peers-relation-departed True app/2",
@@ -53,8 +58,15 @@ fn a_leaver_detaches_departs_stops_and_is_removed() {
         local.settle();
         for (unit, before) in [("app/1", others[0]), ("app/2", others[1])] {
             let events = local.since(unit, before);
-            let departed = events.iter().filter(|event| *event == "peers-relation-departed app/0 leaving:app/0").count();
-            assert_eq!(departed, usize::from(variant != "4.0-bug"), "{variant}: {unit}: {events:?}");
+            let departed = events
+                .iter()
+                .filter(|event| *event == "peers-relation-departed app/0 leaving:app/0")
+                .count();
+            assert_eq!(
+                departed,
+                usize::from(variant != "4.0-bug"),
+                "{variant}: {unit}: {events:?}"
+            );
         }
     }
 }
@@ -65,38 +77,69 @@ fn survivors_hear_of_a_leaver_early_in_3_6_and_late_in_4_0() {
         let local = Local::deployed(variant, 2);
         let gate = local.scratch().join("gate");
         // What a leaver writes while it leaves is committed; 4.0 tells the others, 3.6 only lets them read it.
-        local.on("app/1", "data-storage-detaching", "relation-set -r $(relation-ids peers) bye=1");
-        local.on("app/1", "peers-relation-departed", &format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display()));
+        local.on(
+            "app/1",
+            "data-storage-detaching",
+            "relation-set -r $(relation-ids peers) bye=1",
+        );
+        local.on(
+            "app/1",
+            "peers-relation-departed",
+            &format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display()),
+        );
         let before = local.events("app/0").len();
         local.ok(&["remove-unit", "app/1"]);
         local.until_event("app/1", "peers-relation-departed app/0 leaving:app/1");
         let departed = "peers-relation-departed app/1 leaving:app/1".to_owned();
         if early {
-            local.until("the survivor departs it", || local.since("app/0", before).contains(&departed));
+            local.until("the survivor departs it", || {
+                local.since("app/0", before).contains(&departed)
+            });
         } else {
             local.until("the survivor hears of the data", || {
-                local.since("app/0", before).contains(&"peers-relation-changed app/1".to_owned())
+                local
+                    .since("app/0", before)
+                    .contains(&"peers-relation-changed app/1".to_owned())
             });
             local.exec("app/0", "true");
             assert!(!local.since("app/0", before).contains(&departed));
         }
-        assert_eq!(local.exec("app/0", "relation-get -r $(relation-ids peers) bye app/1"), "1\n", "{variant}");
+        assert_eq!(
+            local.exec("app/0", "relation-get -r $(relation-ids peers) bye app/1"),
+            "1\n",
+            "{variant}"
+        );
         fs::write(gate, "").unwrap();
         local.until_gone("app/1");
-        local.until("the survivor has departed it", || local.since("app/0", before).contains(&departed));
+        local.until("the survivor has departed it", || {
+            local.since("app/0", before).contains(&departed)
+        });
         local.settle();
         // The data of one that has gone stays readable.
-        assert_eq!(local.exec("app/0", "relation-get -r $(relation-ids peers) bye app/1"), "1\n", "{variant}");
-        assert_eq!(local.exec("app/0", "relation-list -r $(relation-ids peers)"), "");
+        assert_eq!(
+            local.exec("app/0", "relation-get -r $(relation-ids peers) bye app/1"),
+            "1\n",
+            "{variant}"
+        );
+        assert_eq!(
+            local.exec("app/0", "relation-list -r $(relation-ids peers)"),
+            ""
+        );
     }
 }
 
 #[test]
 fn goal_state_tells_who_is_leaving() {
     let local = Local::deployed("4.0", 3);
-    local.on("all", "data-storage-detaching", "goal-state --format json >$SHELL_CHARM/goal-$tag");
+    local.on(
+        "all",
+        "data-storage-detaching",
+        "goal-state --format json >$SHELL_CHARM/goal-$tag",
+    );
     local.ok(&["remove-unit", "app/1", "app/2", "--wait=60s"]);
-    let goal: serde_json::Value = serde_json::from_str(&fs::read_to_string(local.notes().join("goal-unit-app-1")).unwrap()).unwrap();
+    let goal: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(local.notes().join("goal-unit-app-1")).unwrap())
+            .unwrap();
     assert_eq!(goal["units"]["app/1"]["status"], "dying");
     assert_eq!(goal["units"]["app/0"]["status"], "active");
     assert!(goal["relations"]["peers"].is_null());
@@ -133,15 +176,38 @@ fn an_application_goes_with_all_its_units() {
     for variant in ["3.6", "4.0"] {
         let local = Local::deployed(variant, 2);
         let before = [local.events("app/0").len(), local.events("app/1").len()];
-        let said = local.ok(&["remove-application", "app", "--destroy-storage", "--wait=60s"]);
-        assert!(said.starts_with("will remove application app\n- will remove unit app/0\n"), "{said}");
+        let said = local.ok(&[
+            "remove-application",
+            "app",
+            "--destroy-storage",
+            "--wait=60s",
+        ]);
+        assert!(
+            said.starts_with("will remove application app\n- will remove unit app/0\n"),
+            "{said}"
+        );
         for (unit, before) in [("app/0", before[0]), ("app/1", before[1])] {
             let events = local.since(unit, before);
-            assert_eq!(events[events.len() - 2..], ["stop", "remove"], "{variant}: {events:?}");
-            assert!(events.iter().any(|event| event.starts_with("data-storage-detaching")), "{events:?}");
-            assert!(!events.iter().any(|event| event.contains("broken")), "{events:?}");
+            assert_eq!(
+                events[events.len() - 2..],
+                ["stop", "remove"],
+                "{variant}: {events:?}"
+            );
+            assert!(
+                events
+                    .iter()
+                    .any(|event| event.starts_with("data-storage-detaching")),
+                "{events:?}"
+            );
+            assert!(
+                !events.iter().any(|event| event.contains("broken")),
+                "{events:?}"
+            );
             for departed in events.iter().filter(|event| event.contains("departed")) {
-                assert!(departed.ends_with(&format!("leaving:{unit}")), "{variant}: {unit}: {events:?}");
+                assert!(
+                    departed.ends_with(&format!("leaving:{unit}")),
+                    "{variant}: {unit}: {events:?}"
+                );
             }
         }
         assert_eq!(local.status()["applications"], serde_json::json!({}));
@@ -159,9 +225,19 @@ fn a_unit_whose_last_hook_fails_stays_until_somebody_decides() {
     let before = local.events("app/1").len();
     local.ok(&["remove-unit", "app/1"]);
     local.until_workload("app/1", "error");
-    assert_eq!(local.unit("app/1")["workload-status"]["message"], "hook failed: \"data-storage-detaching\"");
-    local.until("it was tried again", || local.since("app/1", before).len() >= 2);
-    assert!(local.since("app/1", before).iter().all(|event| event == "data-storage-detaching data/1"));
+    assert_eq!(
+        local.unit("app/1")["workload-status"]["message"],
+        "hook failed: \"storage-detaching\""
+    );
+    local.until("it was tried again", || {
+        local.since("app/1", before).len() >= 2
+    });
+    assert!(
+        local
+            .since("app/1", before)
+            .iter()
+            .all(|event| event == "data-storage-detaching data/1")
+    );
     // Skipping it counts as done.
     local.ok(&["resolved", "--no-retry", "app/1"]);
     local.until_gone("app/1");
@@ -179,7 +255,11 @@ fn a_unit_that_never_started_goes_without_a_hook() {
     let local = Local::deployed("3.6", 1);
     let plain = local.scratch().join("plain");
     fs::create_dir_all(plain.join("hooks")).unwrap();
-    fs::write(plain.join("metadata.yaml"), "name: plain\nsummary: s\ndescription: d\n").unwrap();
+    fs::write(
+        plain.join("metadata.yaml"),
+        "name: plain\nsummary: s\ndescription: d\n",
+    )
+    .unwrap();
     fs::write(plain.join("hooks/install"), "#!/bin/sh\nexit 1\n").unwrap();
     local.ok(&["deploy", plain.to_str().unwrap(), "-n", "0"]);
     local.ok(&["remove-application", "plain", "--wait=60s"]);
@@ -190,11 +270,18 @@ fn a_unit_that_never_started_goes_without_a_hook() {
 fn destroy_leaves_no_process_and_no_file() {
     let local = Local::deployed("4.0", 2);
     // A workload that nobody stops, in a session of its own and deaf to TERM.
-    local.exec("app/0", "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &");
+    local.exec(
+        "app/0",
+        "setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' >/dev/null 2>&1 </dev/null &",
+    );
     assert!(!local.processes().is_empty());
     local.ok(&["destroy"]);
     assert_eq!(local.processes(), Vec::<String>::new());
-    assert!(!local.state().exists(), "{:?}", fs::read_dir(local.state()).map(|entries| entries.flatten().collect::<Vec<_>>()));
+    assert!(
+        !local.state().exists(),
+        "{:?}",
+        fs::read_dir(local.state()).map(|entries| entries.flatten().collect::<Vec<_>>())
+    );
     // Once more is no error, and the place can be used again.
     local.ok(&["destroy"]);
     local.deploy("app", 1);

@@ -352,7 +352,8 @@ pub fn handle(model: &Model, given: arguments::Handle) -> Done {
         Given::Setting { settings } => api::Handle::Setting(settings.into_iter().collect()),
         Given::CrashEngine => return crash_engine(model),
     };
-    if let Response::Value(value) = model.ask(&Request::Handle(handle))? {
+    // Settings may come before the first deployment.
+    if let Response::Value(value) = model.ask_or_begin(&Request::Handle(handle))? {
         output::document(&value, Document::Yaml)?;
     }
     Ok(ExitCode::SUCCESS)

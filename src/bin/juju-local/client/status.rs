@@ -119,7 +119,7 @@ fn tabular(report: &StatusReport, given: &Status) -> String {
         machines(report),
     ];
     if given.storage {
-        sections.push(storage::table(report));
+        sections.push(storage::table(report, "Storage Unit"));
     }
     if given.relations {
         sections.push(relations(report));

@@ -12,11 +12,11 @@ use super::{Done, commands};
 use crate::api::{Request, Response};
 use crate::report::StatusReport;
 
-/// Makes the table of all storage.
+/// Makes the table of all storage; `first` is the header of its first column.
 #[must_use]
-pub fn table(report: &StatusReport) -> Table {
+pub fn table(report: &StatusReport, first: &str) -> Table {
     let mut table = Table::new(&[
-        "Unit",
+        first,
         "Storage ID",
         "Type",
         "Mountpoint",
@@ -65,7 +65,7 @@ pub fn list(model: &Model, format: Format) -> Done {
     match as_document(format) {
         Some(form) => output::document(&json!({"storage": report.storage.storage}), form)?,
         None if report.storage.is_empty() => output::note("No storage to display."),
-        None => output::print(&table(&report).render(colours(false, false)))?,
+        None => output::print(&table(&report, "Unit").render(colours(false, false)))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -227,7 +227,7 @@ fn plain_text(task: &TaskReport) -> Result<String> {
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if !results.is_empty() {
-        text.push_str(&output::yaml(&results)?);
+        text.push_str(&output::yaml(&sorted(results))?);
     }
     for stream in ["stdout", "stderr"] {
         let Some(printed) = task.results.get(stream).and_then(Value::as_str) else {
@@ -242,6 +242,13 @@ fn plain_text(task: &TaskReport) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// Sorts results by their keys, as Juju prints them.
+fn sorted(results: Map<String, Value>) -> Value {
+    let mut results = Value::Object(results);
+    results.sort_all_objects();
+    results
 }
 
 /// Brings a task into the shape that Juju prints.
@@ -259,7 +266,7 @@ fn shape(task: &TaskReport) -> Value {
     if !task.message.is_empty() {
         shape.insert("message".into(), json!(task.message));
     }
-    shape.insert("results".into(), Value::Object(task.results.clone()));
+    shape.insert("results".into(), sorted(task.results.clone()));
     shape.insert("status".into(), json!(task.status));
     let mut timing = Map::new();
     for (name, time) in [

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -45,6 +46,8 @@ impl DebugLog {
             let Ok(file) = OpenOptions::new()
                 .append(true)
                 .create(true)
+                // What charms print may hold anything.
+                .mode(0o600)
                 .open(&self.path)
             else {
                 return;

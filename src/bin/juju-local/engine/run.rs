@@ -86,7 +86,8 @@ impl Running {
     }
 }
 
-/// Starts a process in the charm directory; its output is kept, and logged line by line.
+/// Starts a process in the charm directory; its output is kept, and logged line by line unless it is a
+/// command with text for standard input.
 ///
 /// # Errors
 ///
@@ -120,9 +121,22 @@ pub fn start(
         // A shell that ends early does not read everything; that is no fault.
         let _ = pipe.write_all(text.as_bytes());
     }
-    let logger = format!("unit.{unit}.{logger}");
-    let stdout = follow(engine, child.stdout.take(), unit, "DEBUG", &logger);
-    let stderr = follow(engine, child.stderr.take(), unit, "WARNING", &logger);
+    // What commands of `juju-exec` print goes to who called them and nowhere else: it may be secret.
+    let logger = stdin.is_none().then(|| format!("unit.{unit}.{logger}"));
+    let stdout = follow(
+        engine,
+        child.stdout.take(),
+        unit,
+        "DEBUG",
+        logger.as_deref(),
+    );
+    let stderr = follow(
+        engine,
+        child.stderr.take(),
+        unit,
+        "WARNING",
+        logger.as_deref(),
+    );
     Ok(Running {
         child,
         streams: [stdout, stderr],
@@ -145,13 +159,13 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
     }
 }
 
-/// Reads a stream to its end on a thread of its own.
+/// Reads a stream to its end on a thread of its own; logs its lines if there is a `logger`.
 fn follow<R: Read + Send + 'static>(
     engine: &Arc<Engine>,
     stream: Option<R>,
     unit: &str,
     level: &'static str,
-    logger: &str,
+    logger: Option<&str>,
 ) -> Stream {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let (done, told) = channel();
@@ -159,17 +173,17 @@ fn follow<R: Read + Send + 'static>(
         return (kept, told);
     };
     let (engine, shared) = (Arc::clone(engine), Arc::clone(&kept));
-    let (unit, logger) = (unit.to_owned(), logger.to_owned());
+    let (unit, logger) = (unit.to_owned(), logger.map(str::to_owned));
     std::thread::spawn(move || {
         let mut buffer = vec![0_u8; 8192];
         let mut line: Vec<u8> = Vec::new();
         let log = |line: &mut Vec<u8>| {
-            if !line.is_empty() {
+            if let (Some(logger), false) = (&logger, line.is_empty()) {
                 engine
                     .log
-                    .write(&unit, level, &logger, &String::from_utf8_lossy(line));
-                line.clear();
+                    .write(&unit, level, logger, &String::from_utf8_lossy(line));
             }
+            line.clear();
         };
         while let Ok(count) = stream.read(&mut buffer) {
             if count == 0 {
