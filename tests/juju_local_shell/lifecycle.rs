@@ -427,8 +427,9 @@ fn pack(source: &std::path::Path, archive: &std::path::Path, more: &[(&str, &str
     use std::os::unix::fs::PermissionsExt as _;
     let mut zip = zip::ZipWriter::new(fs::File::create(archive).unwrap());
     for entry in fs::read_dir(source).unwrap().flatten() {
-        let mode = entry.metadata().unwrap().permissions().mode();
-        let options = zip::write::SimpleFileOptions::default().unix_permissions(mode & 0o777);
+        let permissions = entry.metadata().unwrap().permissions();
+        let options =
+            zip::write::SimpleFileOptions::default().unix_permissions(permissions.mode() & 0o777);
         zip.start_file(entry.file_name().to_str().unwrap(), options)
             .unwrap();
         zip.write_all(&fs::read(entry.path()).unwrap()).unwrap();

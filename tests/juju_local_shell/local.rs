@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longest that any command may take. Machines that build at the same time are slow.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(200);
 
 /// Longest that a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Pause between two looks at a condition.
 const POLL: Duration = Duration::from_millis(50);
@@ -128,7 +128,7 @@ impl Local {
 
     /// Waits until everything is active and idle.
     pub fn settle(&self) {
-        let ended = self.run(&["wait-for", "--timeout", "60s"]);
+        let ended = self.run(&["wait-for", "--timeout", "180s"]);
         assert!(ended.status.success(), "{}\n{}", ended.stderr, self.log());
     }
 
@@ -255,9 +255,9 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         let ended = self.run(&["destroy"]);
-        if !ended.status.success() && !std::thread::panicking() {
-            panic!("cannot destroy the model: {}", ended.stderr);
-        }
+        // A second panic would hide the first.
+        let told = ended.status.success() || std::thread::panicking();
+        assert!(told, "cannot destroy the model: {}", ended.stderr);
     }
 }
 
