@@ -12,12 +12,9 @@ fn a_failed_hook_is_shown_and_run_again_until_it_succeeds() {
     );
     let before = local.events("app/0").len();
     local.ok(&["config", "app", "count=5"]);
-    local.until_workload("app/0", "error");
-    let unit = local.unit("app/0");
-    assert_eq!(
-        unit["workload-status"]["message"],
-        "hook failed: \"config-changed\""
-    );
+    local.until("the error is shown", || {
+        local.unit("app/0")["workload-status"]["message"] == "hook failed: \"config-changed\""
+    });
     local.until("it was tried three times", || {
         local.since("app/0", before).len() >= 3
     });
@@ -46,11 +43,10 @@ fn a_relation_hooks_error_names_its_relation() {
     let local = Local::deployed("4.0", 2);
     local.on("app/0", "peers-relation-changed", "exit 1");
     local.exec("app/1", "relation-set -r $(relation-ids peers) n=1");
-    local.until_workload("app/0", "error");
-    assert_eq!(
-        local.unit("app/0")["workload-status"]["message"],
-        "hook failed: \"peers-relation-changed\""
-    );
+    local.until("the error is shown", || {
+        local.unit("app/0")["workload-status"]["message"]
+            == "hook failed: \"peers-relation-changed\""
+    });
     local.on("app/0", "peers-relation-changed", "");
     local.settle();
 }
@@ -114,4 +110,18 @@ fn a_hook_that_is_killed_is_no_error_and_runs_again() {
             .stdout
             .contains("config-changed")
     );
+}
+
+#[test]
+fn a_charm_that_vanished_from_the_disk_is_an_error_and_not_a_success() {
+    let local = Local::deployed("4.0", 1);
+    let place = local.state().join("agents/unit-app-0/charm");
+    std::fs::rename(&place, place.with_extension("away")).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    local.ok(&["config", "app", "count=5"]);
+    local.until_workload("app/0", "error");
+    std::fs::remove_dir(&place).unwrap();
+    std::fs::rename(place.with_extension("away"), &place).unwrap();
+    local.settle();
+    assert_eq!(local.events("app/0").last().unwrap(), "config-changed");
 }

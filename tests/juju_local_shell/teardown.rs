@@ -224,11 +224,9 @@ fn a_unit_whose_last_hook_fails_stays_until_somebody_decides() {
     local.on("all", "data-storage-detaching", "exit 1");
     let before = local.events("app/1").len();
     local.ok(&["remove-unit", "app/1"]);
-    local.until_workload("app/1", "error");
-    assert_eq!(
-        local.unit("app/1")["workload-status"]["message"],
-        "hook failed: \"storage-detaching\""
-    );
+    local.until("the error is shown", || {
+        local.unit("app/1")["workload-status"]["message"] == "hook failed: \"storage-detaching\""
+    });
     local.until("it was tried again", || {
         local.since("app/1", before).len() >= 2
     });

@@ -106,6 +106,17 @@ fn only(mut report: StatusReport, wanted: &[String]) -> StatusReport {
         units.any(|unit| unit.machine == *machine)
     };
     report.machines.retain(|machine, _| used(machine));
+    let is_shown = |unit: &String| {
+        let mut applications = report.applications.values();
+        applications.any(|application| application.units.contains_key(unit))
+    };
+    report.storage.storage.retain(|_, storage| {
+        let units = storage
+            .attachments
+            .as_ref()
+            .map(|attachments| &attachments.units);
+        units.is_some_and(|units| units.keys().any(is_shown))
+    });
     report
 }
 

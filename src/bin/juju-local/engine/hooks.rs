@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rustix::process::Signal;
 
 use super::commit;
@@ -161,6 +161,10 @@ fn execute(
     boot: u64,
 ) -> Result<Option<Ended>> {
     let charm = engine.paths.unit_charm(name);
+    // Without this, an emptied directory would look like a charm whose hooks all succeed.
+    if !charm.join("metadata.yaml").exists() {
+        bail!("charm missing from disk");
+    }
     let program = match run::entry(&charm, path) {
         Entry::Dispatch(program) | Entry::Own(program) => program,
         Entry::Missing => return Ok(None),

@@ -190,7 +190,11 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
         let _ = super::network::cut(address, &super::handles::table(&state.model, &unit), false);
     }
     let (engine, name) = (Arc::clone(engine), name.to_owned());
-    std::thread::spawn(move || clear_machine(&engine, &name, &marks));
+    state.clearing.insert(name.clone());
+    std::thread::spawn(move || {
+        clear_machine(&engine, &name, &marks);
+        engine.lock().clearing.remove(&name);
+    });
 }
 
 /// Ends the processes of a machine that is gone, and removes its directories.
@@ -265,6 +269,13 @@ fn tidy(engine: &Engine, state: &mut State) -> bool {
                 .units
                 .values()
                 .any(|unit| unit.application == **name)
+        })
+        // The name is not free until the machines are: new units would find themselves in the old directories.
+        .filter(|(name, _)| {
+            !state
+                .clearing
+                .iter()
+                .any(|unit| application_of(unit) == **name)
         })
         .map(|(name, _)| name.clone())
         .collect();

@@ -45,6 +45,8 @@ pub struct State {
     pub caches: BTreeMap<String, BTreeMap<(u64, String), Map>>,
     /// Units whose agent runs.
     pub agents: BTreeSet<String>,
+    /// Units whose record is gone and whose machine is being cleared.
+    pub clearing: BTreeSet<String>,
     /// The engine is being ended.
     pub ending: bool,
     /// Counts decisions, for the order among equals.
@@ -82,6 +84,7 @@ impl Engine {
             timers: BTreeMap::new(),
             caches: BTreeMap::new(),
             agents: BTreeSet::new(),
+            clearing: BTreeSet::new(),
             ending: false,
             decisions: 0,
         };
