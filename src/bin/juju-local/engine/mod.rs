@@ -6,6 +6,7 @@
 //! requests, deploy, person, handles   what people ask for         run       processes and their environment
 //! tools       the hook tools' answers                             commit    a run's changes, all or nothing
 //! clock       leases, removals, timers                            removal   how things go away
+//! hook        what hooks are and are called                       secrets   owners, readers, revisions
 //! link        how others start the engine and talk to it
 //! ```
 
@@ -16,6 +17,7 @@ mod commit;
 mod context;
 mod deploy;
 mod handles;
+mod hook;
 mod hooks;
 pub mod link;
 mod log;
@@ -29,6 +31,7 @@ mod removal;
 mod requests;
 mod resolver;
 mod run;
+mod scheduling;
 mod secrets;
 mod state;
 mod status;
@@ -225,6 +228,9 @@ fn links(engine: &Engine, unit: &str) -> Result<()> {
 
 /// Answers one connection: one request, one response.
 fn serve(engine: &Arc<Engine>, mut stream: &UnixStream) -> Result<()> {
+    stream
+        .set_read_timeout(Some(crate::limits::ANSWER_TIMEOUT))
+        .context("cannot limit the wait for a request")?;
     let mut line = String::new();
     BufReader::new(stream.take(LINE_MAX))
         .read_line(&mut line)
@@ -329,3 +335,6 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
 pub fn is_hook_tool(name: &str) -> bool {
     tools::TOOLS.iter().any(|(tool, _)| *tool == name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! How units, applications, relations and storage go away.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -95,6 +96,7 @@ pub fn sweep(engine: &Arc<Engine>, state: &mut State) -> bool {
         delete_unit(engine, state, &name);
         changed = true;
     }
+    prune_secrets(engine, state);
     changed | tidy(engine, state)
 }
 
@@ -316,6 +318,28 @@ fn tidy(engine: &Engine, state: &mut State) -> bool {
         }
     }
     changed
+}
+
+/// Removes the content of secrets and revisions that are gone.
+fn prune_secrets(engine: &Engine, state: &mut State) {
+    let secrets = &state.model.secrets;
+    let present: BTreeSet<(String, u64)> = secrets
+        .values()
+        .flat_map(|secret| {
+            secret
+                .revisions
+                .keys()
+                .map(|revision| (secret.id.clone(), *revision))
+        })
+        .collect();
+    for (id, revision) in state.secret_files.difference(&present) {
+        let file = engine.paths.secret(id, *revision);
+        let _ = std::fs::remove_file(&file);
+        if let Some(folder) = file.parent().filter(|_| !secrets.contains_key(id)) {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+    state.secret_files = present;
 }
 
 /// Removes all secrets of an owner.

@@ -4,20 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::api::{ConfigReport, OptionReport, Removal, Removing, Request, Response};
-use crate::charm;
 
 use super::commit::add_storage;
 use super::deploy;
-use super::model::{Application, Life, Model, application_of};
+use super::model::{Application, Life, Model};
 use super::relations::{integrate, remove_relation};
 use super::resolver::{Resolution, Step};
+use super::scheduling::{cancel, exec, operations, run, some_tasks};
 use super::state::Engine;
 use super::storage::{attach, detach, make_storage, remove_storage};
-use super::{handles, person, processes, removal, status, tasks};
+use super::{handles, person, removal, status};
 
 /// Answers a request of a person.
 ///
@@ -307,165 +306,6 @@ fn remove_application(model: &mut Model, name: &str, how: Removal) -> Result<Res
         detaches,
         removes,
     }]))
-}
-
-/// Replaces `<application>/leader` by the leading unit.
-fn expand(model: &Model, units: &[String]) -> Result<Vec<String>, String> {
-    if units.is_empty() {
-        return Err("no unit specified".to_owned());
-    }
-    units
-        .iter()
-        .map(|unit| {
-            if let Some(application) = unit.strip_suffix("/leader") {
-                find(model, application)?;
-                return model
-                    .leader(application)
-                    .map(ToOwned::to_owned)
-                    .ok_or_else(|| format!("could not determine leader for {application:?}"));
-            }
-            if charm::names::unit(unit).is_none() {
-                return Err(format!("invalid unit or action name {unit:?}"));
-            }
-            if model.units.contains_key(unit) {
-                Ok(unit.clone())
-            } else {
-                Err(format!("unit {unit:?} not found"))
-            }
-        })
-        .collect()
-}
-
-fn run(
-    model: &mut Model,
-    units: &[String],
-    action: &str,
-    parameters: &serde_json::Map<String, Value>,
-) -> Result<Response, String> {
-    let units = expand(model, units)?;
-    let applications: std::collections::BTreeSet<_> = units
-        .iter()
-        .map(|unit| application_of(unit).to_owned())
-        .collect();
-    if applications.len() > 1 {
-        return Err("all units must be of the same application".to_owned());
-    }
-    let Some(application) = applications.first() else {
-        return Err("no unit specified".to_owned());
-    };
-    let app = find(model, application)?;
-    let known = app.charm.actions.0.get(action).ok_or_else(|| {
-        format!(
-            "action {action:?} not defined on charm {:?}; see the list of actions of application {application:?}",
-            app.charm.metadata.name
-        )
-    })?;
-    let parameters = known
-        .check(parameters, model.variant.is_four())
-        .map_err(|error| error.to_string())?;
-    Ok(schedule(model, units, action, &parameters))
-}
-
-fn exec(
-    model: &mut Model,
-    units: &[String],
-    applications: &[String],
-    all: bool,
-    command: &str,
-) -> Result<Response, String> {
-    let mut targets = if units.is_empty() {
-        Vec::new()
-    } else {
-        expand(model, units)?
-    };
-    for application in applications {
-        find(model, application)?;
-        targets.extend(
-            model
-                .units_of(application)
-                .iter()
-                .map(|unit| unit.name.clone()),
-        );
-    }
-    if all {
-        targets.extend(model.units.keys().cloned());
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    targets.retain(|unit| seen.insert(unit.clone()));
-    if targets.is_empty() {
-        return Err("no unit specified".to_owned());
-    }
-    let parameters = serde_json::Map::from_iter([("command".to_owned(), json!(command))]);
-    Ok(schedule(model, targets, "juju-exec", &parameters))
-}
-
-/// Queues one task per unit.
-fn schedule(
-    model: &mut Model,
-    units: Vec<String>,
-    action: &str,
-    parameters: &serde_json::Map<String, Value>,
-) -> Response {
-    let operation = model.take_task_number();
-    let tasks = units
-        .into_iter()
-        .map(|unit| {
-            (
-                tasks::queue(model, operation, &unit, action, parameters.clone()),
-                unit,
-            )
-        })
-        .collect();
-    Response::Scheduled { operation, tasks }
-}
-
-fn some_tasks(model: &Model, ids: &[u64]) -> Result<Vec<crate::api::TaskReport>, String> {
-    if ids.is_empty() {
-        return Ok(model.tasks.values().map(tasks::report).collect());
-    }
-    ids.iter()
-        .map(|id| {
-            model
-                .tasks
-                .get(id)
-                .map(tasks::report)
-                .ok_or_else(|| format!("task {id} not found"))
-        })
-        .collect()
-}
-
-fn operations(model: &Model, ids: &[u64]) -> Result<Response, String> {
-    let mut wanted: Vec<u64> = ids.to_vec();
-    if wanted.is_empty() {
-        wanted = model.tasks.values().map(|task| task.operation).collect();
-        wanted.dedup();
-    }
-    let found = wanted
-        .into_iter()
-        .map(|id| tasks::operation(model, id).ok_or_else(|| format!("operation {id} not found")))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Response::Operations(found))
-}
-
-fn cancel(model: &mut Model, ids: &[u64]) -> Result<Response, String> {
-    for id in ids {
-        let task = model
-            .tasks
-            .get_mut(id)
-            .ok_or_else(|| format!("task {id} not found"))?;
-        if task.status == "pending" {
-            "cancelled".clone_into(&mut task.status);
-            task.completed = Some(Timestamp::now());
-        } else if task.status == "running" {
-            "aborting".clone_into(&mut task.status);
-            if let Some((pid, since)) = task.process
-                && processes::started(pid) == Some(since)
-            {
-                processes::signal_group(pid, Signal::KILL);
-            }
-        }
-    }
-    some_tasks(model, ids).map(Response::Tasks)
 }
 
 fn resolved(

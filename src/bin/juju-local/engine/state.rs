@@ -47,6 +47,8 @@ pub struct State {
     pub agents: BTreeSet<String>,
     /// Units whose record is gone and whose machine is being cleared.
     pub clearing: BTreeSet<String>,
+    /// Secret revisions whose content is on disk, as last seen.
+    pub secret_files: BTreeSet<(String, u64)>,
     /// The engine is being ended.
     pub ending: bool,
     /// Counts decisions, for the order among equals.
@@ -85,6 +87,7 @@ impl Engine {
             caches: BTreeMap::new(),
             agents: BTreeSet::new(),
             clearing: BTreeSet::new(),
+            secret_files: BTreeSet::new(),
             ending: false,
             decisions: 0,
         };

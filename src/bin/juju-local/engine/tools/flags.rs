@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn flags_are_read_as_gnuflag_reads_them() {
         for (line, expected) in [
-            ("--format=json - valkey/1", "format=json rest=-,valkey/1"),
+            ("--format=json - app/1", "format=json rest=-,app/1"),
             (
                 "--format json -r peers:0",
                 "format=json relation=peers:0 rest=",
