@@ -55,7 +55,7 @@ use rustix::process::Signal;
 use crate::api::{JujuExecCall, Request, Response, ToolEnd};
 use crate::limits::LINE_MAX;
 
-use model::{Model, Settings, Variant, later};
+use model::{Model, later};
 use paths::Paths;
 use state::{Command, Engine};
 
@@ -140,27 +140,8 @@ fn open(paths: &Paths) -> Result<(Model, Option<std::net::TcpListener>)> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or("default");
-    let model = Model {
-        name: name.to_owned(),
-        uuid,
-        variant: Variant::default(),
-        settings: Settings {
-            seed: state::random(),
-            ..Settings::default()
-        },
-        network,
-        next_host: crate::limits::HOST_FIRST,
-        next_machine: 0,
-        next_storage: 0,
-        next_relation: 0,
-        next_task: 0,
-        applications: std::collections::BTreeMap::new(),
-        units: std::collections::BTreeMap::new(),
-        relations: std::collections::BTreeMap::new(),
-        storage: std::collections::BTreeMap::new(),
-        secrets: std::collections::BTreeMap::new(),
-        tasks: std::collections::BTreeMap::new(),
-    };
+    let mut model = Model::new(name, &uuid, network);
+    model.settings.seed = state::random();
     paths.save(&model)?;
     Ok((model, Some(listener)))
 }

@@ -466,6 +466,29 @@ pub struct Task {
 }
 
 impl Model {
+    /// Makes an empty model.
+    #[must_use]
+    pub fn new(name: &str, uuid: &str, network: [u8; 2]) -> Self {
+        Self {
+            name: name.to_owned(),
+            uuid: uuid.to_owned(),
+            variant: Variant::default(),
+            settings: Settings::default(),
+            network,
+            next_host: crate::limits::HOST_FIRST,
+            next_machine: 0,
+            next_storage: 0,
+            next_relation: 0,
+            next_task: 0,
+            applications: BTreeMap::new(),
+            units: BTreeMap::new(),
+            relations: BTreeMap::new(),
+            storage: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        }
+    }
+
     /// Returns a unit's address.
     #[must_use]
     pub fn address(&self, unit: &Unit) -> Ipv4Addr {

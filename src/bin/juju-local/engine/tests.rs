@@ -1,12 +1,13 @@
 //! Databags, hook tools and commits against a model in memory, without any process.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::commit;
 use super::context::Context;
 use super::deploy::deploy;
-use super::model::{Databag, Map, Model, Settings, Variant};
+use super::model::{Databag, Map, Model, Variant};
 use super::paths::Paths;
 use super::resolver::{Hook, Kind, RelationFacts};
 use super::state::Engine;
@@ -39,24 +40,8 @@ impl Bench {
         }
         let root = folder.path().join("state");
         std::fs::create_dir(&root).unwrap();
-        let model = Model {
-            name: "m".to_owned(),
-            uuid: "u".to_owned(),
-            variant,
-            settings: Settings::default(),
-            network: [9, 9],
-            next_host: 10,
-            next_machine: 0,
-            next_storage: 0,
-            next_relation: 0,
-            next_task: 0,
-            applications: Default::default(),
-            units: Default::default(),
-            relations: Default::default(),
-            storage: Default::default(),
-            secrets: Default::default(),
-            tasks: Default::default(),
-        };
+        let mut model = Model::new("m", "u", [9, 9]);
+        model.variant = variant;
         let engine = Arc::new(Engine::new(
             Paths::new(&root),
             PathBuf::from("/bin/true"),
@@ -69,7 +54,7 @@ impl Bench {
             config: Map::new(),
             env: Map::new(),
             storage: Map::new(),
-            resources: Default::default(),
+            resources: BTreeMap::new(),
             trust: false,
             attach_storage: Vec::new(),
         };
@@ -273,6 +258,8 @@ fn members_are_those_that_the_unit_has_been_told_of() {
     assert_eq!(bench.call("departed", "relation-list --app"), "app\n");
 }
 
+// One long table reads better than several.
+#[allow(clippy::too_many_lines)]
 #[test]
 fn tools_word_their_errors_as_juju_does() {
     let bench = Bench::new(Variant::V36);
