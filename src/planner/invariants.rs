@@ -40,7 +40,8 @@ pub fn grave(seen: &Observation) -> Vec<String> {
         Naming::Bare => found.push("the Sentinels monitor nothing".to_owned()),
         Naming::TooFew { answering, needed } => {
             found.push(format!(
-                "{answering} Sentinels answer, {needed} are needed for a failover"
+                "{answering} of {} Sentinels answer, {needed} are needed for a failover",
+                seen.members().len()
             ));
         }
     }

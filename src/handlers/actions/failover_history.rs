@@ -47,9 +47,11 @@ pub fn answer(entries: Vec<Entry>) -> anyhow::Result<Answer> {
         "Epoch",
     ]);
     for Change { time, entry } in &changes {
+        let founding = entry.from.is_empty();
         let kind = match entry.planned {
             Some(true) => "planned",
             Some(false) => "unplanned",
+            None if founding => "first",
             None => "unknown",
         };
         table.row([
@@ -61,7 +63,11 @@ pub fn answer(entries: Vec<Entry>) -> anyhow::Result<Answer> {
             entry
                 .pause_ms
                 .map_or_else(String::new, |pause| format!("{pause} ms")),
-            entry.lost_bytes.map_or_else(|| "unknown".to_owned(), bytes),
+            match entry.lost_bytes {
+                Some(lost) => bytes(lost),
+                None if founding => String::new(),
+                None => "unknown".to_owned(),
+            },
             entry.epoch.to_string(),
         ]);
     }

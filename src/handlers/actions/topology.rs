@@ -103,7 +103,10 @@ pub fn describe(seen: &Observation, probes: &Probes) -> Topology {
         Naming::Split => "the Sentinels do not agree".to_owned(),
         Naming::Bare => "the Sentinels monitor nothing".to_owned(),
         Naming::TooFew { answering, needed } => {
-            format!("{answering} Sentinels answer, {needed} are needed")
+            format!(
+                "{answering} of {} Sentinels answer, {needed} are needed",
+                seen.members().len()
+            )
         }
     };
     Topology {
@@ -393,7 +396,7 @@ valkey/2  valkey/0  1      2       2 of 2  2 of 2    ok
             ("me=0 0:P 1:R 2:Ro", "not promotable"),
             (
                 "me=0 0:X 1:X 2:R names=0",
-                "Primary  none (1 Sentinels answer, 2 are needed)",
+                "Primary  none (1 of 3 Sentinels answer, 2 are needed)",
             ),
         ] {
             let text = text(case);

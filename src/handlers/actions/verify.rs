@@ -456,7 +456,7 @@ mod tests {
             ),
             (
                 "me=0 0:P 1:Rz 2:X",
-                "1 Sentinels answer, 2 are needed for a failover",
+                "1 of 3 Sentinels answer, 2 are needed for a failover",
             ),
             (
                 "me=0 0:P 1:Rs 2:Rs",
