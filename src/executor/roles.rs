@@ -23,6 +23,11 @@ use super::{credentials, membership::endpoints, workload};
 /// Makes the local server promotable or not.
 pub(super) async fn set_promotable(charm: &Charm, promotable: bool) -> anyhow::Result<()> {
     let client = server_client(&charm.juju.address, credentials(charm)?).await?;
+    if promotable {
+        // From then on it is sent what is written, and not only called online.
+        let server = endpoint(&charm.juju.address, SERVER_PORT)?;
+        handover::acknowledge_now(&server, credentials(charm)?).await;
+    }
     let priority = if promotable { "100" } else { "0" };
     client.config_set(&[("replica-priority", priority)]).await?;
     Ok(())
