@@ -79,6 +79,17 @@ impl Wire {
         timeout: Duration,
     ) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, timeout)?;
+        Self::over(stream, user, password, timeout)
+    }
+
+    /// Logs in over a connection; `timeout` bounds each reply.
+    pub fn over(
+        stream: TcpStream,
+        user: &str,
+        password: &str,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let address = stream.peer_addr()?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         stream.set_nodelay(true)?;

@@ -274,7 +274,7 @@ pub enum Handle {
         /// Also empties its storage.
         lose_disk: bool,
     },
-    /// Drops the traffic between the unit's address and all others.
+    /// Drops the traffic between the unit's address and all others, and holds its agent.
     Cut(String),
     /// Ends what [`Handle::Cut`] began.
     Heal(String),

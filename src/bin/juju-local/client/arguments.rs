@@ -585,7 +585,7 @@ pub enum Handle {
         #[arg(long)]
         lose_disk: bool,
     },
-    /// Drop the traffic between a unit and all others (needs root and nft or iptables)
+    /// Drop the traffic between a unit and all others (needs root and nft, iptables, tc or ip)
     Cut {
         /// Unit
         unit: String,

@@ -45,7 +45,8 @@ fn live(engine: &Arc<Engine>, name: &str) {
         if state.ending || unit.life == Life::Dead {
             return;
         }
-        if unit.state != Machine::Up {
+        // An agent that cannot reach the controller learns nothing and may begin nothing.
+        if unit.state != Machine::Up || unit.cut {
             drop(engine.wait(state, TICK));
             continue;
         }

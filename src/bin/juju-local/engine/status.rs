@@ -51,7 +51,7 @@ fn shown(model: &Model, unit: &Unit) -> (StatusText, StatusText) {
         "idle".clone_into(&mut agent.current);
         agent.message.clear();
     }
-    if unit.state != Machine::Up {
+    if unit.state != Machine::Up || unit.cut {
         "lost".clone_into(&mut agent.current);
         "agent is not communicating with the server".clone_into(&mut agent.message);
         "unknown".clone_into(&mut workload.current);
