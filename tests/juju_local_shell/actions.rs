@@ -235,3 +235,31 @@ fn a_daemon_on_the_machine_reaches_the_hook_context_through_juju_exec() {
     assert_eq!(local.events("app/1").last().unwrap(), "woken");
     assert_ne!(run(&["app/9", "true"]).status.code(), Some(0));
 }
+
+#[test]
+fn a_running_task_can_be_cancelled_and_a_hook_cannot_call_juju_exec() {
+    let local = Local::deployed("4.0", 1);
+    local.on(
+        "app/0",
+        "actions/greet",
+        "touch $SHELL_CHARM/began; sleep 1000",
+    );
+    local.ok(&["run", "--background", "app/0", "greet"]);
+    let began = local.notes().join("began");
+    local.until("the action runs", || began.exists());
+    local.ok(&["cancel-task", "2"]);
+    local.until("it is aborted", || {
+        let task = local.ok(&["show-task", "2", "--format", "json"]);
+        serde_json::from_str::<serde_json::Value>(&task).unwrap()["status"] == "aborted"
+    });
+    assert!(local.refused(&["cancel-task", "99"]).contains("99"));
+    let ended = local.run(&["exec", "--unit", "app/0", "--", "juju-exec app/0 true"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        ended
+            .stdout
+            .contains("juju-exec cannot be called from within a hook"),
+        "{}",
+        ended.stdout
+    );
+}

@@ -257,3 +257,24 @@ fn relations_between_applications_come_and_go() {
             .starts_with("ERROR ")
     );
 }
+
+#[test]
+fn a_hook_before_the_members_event_still_reads_its_old_data() {
+    let local = Local::deployed("4.0", 2);
+    local.exec("app/1", &format!("relation-set {PEERS} n=1"));
+    local.until_event("app/0", "peers-relation-changed app/1");
+    local.settle();
+    let reads = local.scratch().join("reads");
+    let read = format!("relation-get {PEERS} n app/1 >>{}", reads.display());
+    local.on("app/0", "peers-relation-changed", &read);
+    let gate = hold(&local, "app/0", 10, &read);
+    local.until("the writer is free", || {
+        local.unit("app/1")["juju-status"]["current"] == "idle"
+    });
+    // Configuration comes before relations: this hook runs before the unit is told of the new data.
+    local.exec("app/1", &format!("relation-set {PEERS} n=2"));
+    local.ok(&["config", "app", "count=11"]);
+    fs::write(gate, "").unwrap();
+    local.settle();
+    assert_eq!(fs::read_to_string(reads).unwrap(), "1\n1\n2\n");
+}

@@ -125,3 +125,19 @@ fn a_charm_that_vanished_from_the_disk_is_an_error_and_not_a_success() {
     local.settle();
     assert_eq!(local.events("app/0").last().unwrap(), "config-changed");
 }
+
+#[test]
+fn no_update_status_comes_while_a_hook_is_in_error() {
+    let local = Local::deployed("4.0", 1);
+    local.on("app/0", "config-changed", "exit 1");
+    local.ok(&["config", "app", "count=5"]);
+    local.until_workload("app/0", "error");
+    local.ok(&["handle", "setting", "update-status-seconds=0.2"]);
+    let before = local.events("app/0").len();
+    local.until("it was tried some more times", || {
+        local.since("app/0", before).len() >= 4
+    });
+    assert!(!local.events("app/0").contains(&"update-status".to_owned()));
+    local.on("app/0", "config-changed", "");
+    local.until_event("app/0", "update-status");
+}

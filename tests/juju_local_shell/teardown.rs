@@ -249,6 +249,48 @@ fn a_unit_whose_last_hook_fails_stays_until_somebody_decides() {
 }
 
 #[test]
+fn units_that_leave_together_do_so_at_the_same_time() {
+    let local = Local::deployed("4.0", 3);
+    let meet = local.scratch().join("meet");
+    fs::create_dir(&meet).unwrap();
+    // Each leaver waits for the other: one after the other would never end.
+    let script = format!(
+        "touch {0}/$tag; i=0; while [ $(ls {0} | wc -l) -lt 2 ]; do i=$((i+1)); [ $i -lt 600 ]; sleep 0.05; done",
+        meet.display()
+    );
+    local.on("all", "data-storage-detaching", &script);
+    local.ok(&["remove-unit", "app/1", "app/2", "--wait=100s"]);
+    local.settle();
+    assert_eq!(
+        local.exec("app/0", "relation-list -r $(relation-ids peers)"),
+        ""
+    );
+}
+
+#[test]
+fn force_ends_a_hook_that_hangs() {
+    let local = Local::deployed("3.6", 2);
+    local.on(
+        "app/1",
+        "data-storage-detaching",
+        "echo $$ >$SHELL_CHARM/hanging; sleep 1000",
+    );
+    local.ok(&["remove-unit", "app/1"]);
+    let note = local.notes().join("hanging");
+    local.until("the hook hangs", || note.exists());
+    local.ok(&["remove-unit", "app/1", "--force", "--no-wait", "--wait=60s"]);
+    local.until("its processes are gone", || {
+        let text =
+            |pid: &String| fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
+        !local
+            .processes()
+            .iter()
+            .any(|pid| text(pid).contains("JUJU_UNIT_NAME=app/1"))
+    });
+    local.settle();
+}
+
+#[test]
 fn a_unit_that_never_started_goes_without_a_hook() {
     let local = Local::deployed("3.6", 1);
     let plain = local.scratch().join("plain");

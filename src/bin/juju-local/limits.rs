@@ -91,3 +91,45 @@ pub const TASKS_MAX: usize = 2000;
 ///
 /// Juju marks them in a later clean-up job, so that relations may break first.
 pub const CASCADE_DELAY: Duration = Duration::from_millis(300);
+
+/// Most bytes of one YAML file of a charm: real ones are some 100 KiB at most.
+pub const CHARM_YAML_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Most entries of a charm. Python charms with their dependencies have a few thousand.
+pub const CHARM_ENTRIES_MAX: usize = 100_000;
+
+/// Most bytes that a charm takes unpacked; guards against a wrong directory and against a bomb of a zip.
+pub const CHARM_UNPACKED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Longest text that Juju shows as a charm's version.
+pub const VERSION_LEN_MAX: usize = 100;
+
+/// Longest that `--wait` waits when no time is given.
+pub const WAIT_DEFAULT: &str = "15m";
+
+/// Longest that `run` and `exec` wait for their tasks when no time is given; Juju's client does the same.
+pub const TASK_WAIT_DEFAULT: &str = "60s";
+
+/// Pause between two looks at units while waiting. Long against a look, short for a person.
+pub const WAIT_POLL: Duration = Duration::from_millis(200);
+
+/// Pause between two looks at tasks.
+pub const TASK_POLL: Duration = Duration::from_millis(30);
+
+/// How long units must be ready until a wait believes it: between two hooks a unit is idle for a moment.
+pub const SETTLED: Duration = Duration::from_millis(700);
+
+/// How long units may stand blocked, with nothing else going on, until a wait gives up: a person is needed.
+pub const BLOCKED_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest that the end of the engine may take after `destroy` has answered.
+pub const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause between two looks at the log when following it.
+pub const FOLLOW_POLL: Duration = Duration::from_millis(100);
+
+/// Most bytes that are read back from the log's end for `--tail`.
+pub const TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Most bytes of a file that a person names for configuration, parameters or a secret.
+pub const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;

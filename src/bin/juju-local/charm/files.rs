@@ -10,7 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use super::ignore::Ignored;
-use super::{CHARM_ENTRIES_MAX, CHARM_UNPACKED_BYTES_MAX, CharmError, invalid};
+use super::{CharmError, invalid};
+use crate::limits::{CHARM_ENTRIES_MAX, CHARM_UNPACKED_BYTES_MAX};
 
 /// The files that a revision of a charm put into a directory, relative to it.
 pub type Deployed = BTreeSet<PathBuf>;

@@ -7,6 +7,7 @@
 //! manifest    manifest.yaml: bases
 //! config      config.yaml: options, and text → typed values
 //! actions     actions.yaml: actions, and the check of their parameters
+//! storage     declared storage, and directives for it
 //! names       the patterns of Juju's names
 //! yaml        YAML documents as JSON values, bounded
 //! ```
@@ -20,6 +21,7 @@ mod ignore;
 mod manifest;
 mod metadata;
 pub mod names;
+mod storage;
 mod yaml;
 
 use std::io;
@@ -27,23 +29,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::VERSION_LEN_MAX;
+
 pub use actions::Actions;
 pub use config::Config;
 pub use files::{Deployed, copy_stored, remove_vanished, unpack};
 pub use manifest::Manifest;
-pub use metadata::{Metadata, Role, StorageDirective, StorageKind};
-
-/// Most bytes of one YAML file of a charm: real ones are some 100 KiB at most.
-const CHARM_YAML_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// Most entries of a charm. Python charms with their dependencies have a few thousand.
-const CHARM_ENTRIES_MAX: usize = 100_000;
-
-/// Most bytes that a charm takes unpacked; guards against a wrong directory and against a bomb of a zip.
-const CHARM_UNPACKED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
-
-/// Longest text that Juju shows as a charm's version.
-const VERSION_LEN_MAX: usize = 100;
+pub use metadata::{Metadata, Role};
+pub use storage::{StorageDirective, StorageKind};
 
 /// Why a charm cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{CHARM_YAML_BYTES_MAX, CharmError, invalid};
+use super::{CharmError, invalid};
+use crate::limits::CHARM_YAML_BYTES_MAX;
 
 /// Reads `name` in `dir` as text; `None` if there is no such file.
 ///

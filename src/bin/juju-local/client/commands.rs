@@ -14,8 +14,9 @@ use super::arguments::{
 use super::connect::Model;
 use super::output::{self, Document};
 use super::wait::{Goal, wait};
-use super::{Done, END_TIMEOUT, WAIT_POLL, input};
+use super::{Done, input};
 use crate::api::{self, ConfigReport, Removal, Removing, Request, Response};
+use crate::limits::{END_TIMEOUT, WAIT_POLL};
 
 /// Says that the engine answered something else.
 ///

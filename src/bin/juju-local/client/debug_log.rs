@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::arguments::DebugLog;
 use super::connect::Model;
-use super::{Done, FOLLOW_POLL, TAIL_BYTES_MAX, output};
+use super::{Done, output};
+use crate::limits::{FOLLOW_POLL, TAIL_BYTES_MAX};
 
 /// Lines that are shown at first when following.
 const LINES_FOLLOWING: usize = 10;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
-use super::INPUT_BYTES_MAX;
+use crate::limits::INPUT_BYTES_MAX;
 
 /// Parses a time such as `90s`, `5m`, `1h30m` or `500ms`; a bare number is seconds.
 ///

@@ -26,41 +26,10 @@ mod wait;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser as _;
 
 use arguments::{Arguments, Command};
-
-/// Longest that `--wait` waits when no time is given.
-const WAIT_DEFAULT: &str = "15m";
-
-/// Longest that `run` and `exec` wait for their tasks when no time is given; Juju's client does the same.
-const TASK_WAIT_DEFAULT: &str = "60s";
-
-/// Pause between two looks at units while waiting. Long against a look, short for a person.
-const WAIT_POLL: Duration = Duration::from_millis(200);
-
-/// Pause between two looks at tasks.
-const TASK_POLL: Duration = Duration::from_millis(30);
-
-/// How long units must be ready until a wait believes it: between two hooks a unit is idle for a moment.
-const SETTLED: Duration = Duration::from_millis(700);
-
-/// How long units may stand blocked, with nothing else going on, until a wait gives up: a person is needed.
-const BLOCKED_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Longest that the end of the engine may take after `destroy` has answered.
-const END_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Pause between two looks at the log when following it.
-const FOLLOW_POLL: Duration = Duration::from_millis(100);
-
-/// Most bytes that are read back from the log's end for `--tail`.
-const TAIL_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Most bytes of a file that a person names for configuration, parameters or a secret.
-const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How a command ended when it did not fail.
 type Done = anyhow::Result<ExitCode>;

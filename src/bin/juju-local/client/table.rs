@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_lines_have_no_tail() {
         let mut table = Table::new(&["App", ">Scale", "Message"]);
-        table.row(vec![plain("toyapp"), plain("3"), plain("")]);
+        table.row(vec![plain("router"), plain("3"), plain("")]);
         table.row(vec![plain("a"), plain("10"), plain("x\ny")]);
         assert_eq!(
             table.render(false),
-            "App     Scale  Message\ntoyapp      3\na          10  x y\n"
+            "App     Scale  Message\nrouter      3\na          10  x y\n"
         );
     }
 

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use super::arguments::WaitFor;
 use super::connect::Model;
 use super::status::{fetch, unit_message};
-use super::{BLOCKED_PATIENCE, Done, SETTLED, WAIT_POLL, output};
+use super::{Done, output};
+use crate::limits::{BLOCKED_PATIENCE, SETTLED, WAIT_POLL};
 use crate::report::{StatusReport, UnitReport};
 
 /// What is waited for.
