@@ -291,3 +291,34 @@ fn after_an_outage_a_person_goes_on_with_the_unit_that_is_left() {
         assert_eq!(kept.text().as_deref(), Some("through the outage"));
     }
 }
+
+#[test]
+fn a_unit_that_is_left_after_a_majority_was_removed_by_force_is_chosen() {
+    let model = Model::deployed(3);
+    let settled = model.settled(3, A_UNIT);
+    let chosen = settled.replicas[0].name.clone();
+    let lost = [&settled.primary.name, &settled.replicas[1].name];
+    for unit in lost {
+        model.handle(&["kill", unit]);
+    }
+    model.handle(&["leader", &chosen]);
+    for unit in lost {
+        model.force_remove(unit);
+    }
+    let parameter = format!("unit={chosen}");
+    let promoted = model.wait_until("the order is taken", NOTICED, || {
+        let ended = model.run(&chosen, "confirm-data-source", &[&parameter, "format=json"]);
+        if ended.completed() {
+            Ok(document(&ended))
+        } else {
+            Err(ended.all())
+        }
+    });
+    assert!(
+        ["promoted", "decided"].contains(&promoted["result"].as_str().unwrap_or_default()),
+        "{promoted}"
+    );
+    assert_eq!(model.settled(1, A_UNIT).primary.name, chosen);
+    let verdict = ask(&model, &chosen, "verify", &[]);
+    assert_eq!(verdict["verdict"], "DEGRADED", "{verdict}");
+}

@@ -69,7 +69,9 @@ fn ordered(seen: &Observation, server: &Server) -> Option<Plan> {
 }
 
 fn agreed(seen: &Observation, server: &Server, host: &str) -> Option<Plan> {
-    let named = seen.unit_at(host)?.clone();
+    let Some(named) = seen.unit_at(host).cloned() else {
+        return removed(seen);
+    };
     let named_server = seen.server(&named);
     let mine = seen.monitor(&seen.me);
     if mine.is_none() && seen.sentinel(&seen.me).is_some() {
@@ -145,6 +147,29 @@ fn gone(seen: &Observation, host: &str) -> Plan {
     match (long_gone, seen.best_replica()) {
         (true, Some(to)) => Plan::act(vec![Step::Promote { to }], "the primary stays away"),
         (_, _) => Plan::Poll(missing.map_or(Reason::NoPrimary, Reason::BestCopyMissing)),
+    }
+}
+
+/// The named primary is no unit any more: it was removed by force, and nobody waits for it.
+///
+/// The Sentinels' quorum may still count units that were removed with it, so that they never agree.
+fn removed(seen: &Observation) -> Option<Plan> {
+    // A unit that has not told its address yet may be the one that is named.
+    let unknown = seen.units.values().any(|unit| unit.data.address.is_none());
+    if unknown || !seen.serving().is_empty() {
+        return None;
+    }
+    let long_gone = seen
+        .members()
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .any(|monitor| monitor.down && monitor.down_for_ms >= OUTAGE_PATIENCE_MS);
+    match seen.best_replica() {
+        Some(to) if seen.leader && long_gone => Some(Plan::act(
+            vec![Step::Promote { to }],
+            "the primary was removed by force",
+        )),
+        Some(_) | None => Some(Plan::Poll(Reason::NoPrimary)),
     }
 }
 

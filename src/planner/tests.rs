@@ -422,3 +422,36 @@ fn an_order_ends_once_a_primary_serves_that_nobody_contradicts() {
         }
     }
 }
+
+#[test]
+fn the_units_that_are_left_promote_one_when_the_primary_was_removed_by_force() {
+    for (case, down_for_ms, expected) in [
+        (
+            "me=2 leader names=9 2:R",
+            1_000,
+            "poll: waiting for a primary",
+        ),
+        ("me=2 leader names=9 2:R", 60_000, "act: promote valkey/2"),
+        (
+            "me=2 names=9 1:R 2:R",
+            60_000,
+            "poll: waiting for a primary",
+        ),
+        (
+            "me=2 leader names=9 1:R 2:R",
+            60_000,
+            "act: promote valkey/1",
+        ),
+    ] {
+        let mut observation = seen(case);
+        for sentinel in observation.sentinels.values_mut() {
+            if let super::observation::Seen::Known(sentinel) = sentinel
+                && let Some(monitor) = &mut sentinel.monitor
+            {
+                monitor.down = true;
+                monitor.down_for_ms = down_for_ms;
+            }
+        }
+        assert_eq!(show(&plan(&observation)), expected, "{case} {down_for_ms}");
+    }
+}
