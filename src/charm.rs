@@ -42,6 +42,8 @@ pub struct Charm {
     pub workload: Option<Workload>,
     /// Whether a primary that answers refused the lease, so that only evidence is left.
     pub lease_refused: bool,
+    /// A wish of a person that this version does not carry out, to be shown when all else is well.
+    pub unheeded: Option<String>,
 }
 
 /// Juju's side, as it was when the run began, and what this run will write.
@@ -62,6 +64,8 @@ pub struct JujuSide {
     pub app: AppData,
     /// What it will hold when this hook succeeds.
     pub app_wanted: AppData,
+    /// Whether the databag lacks something that `app` stands in for, so that the leader writes it.
+    pub app_damaged: bool,
     /// This unit's databag.
     pub unit_bag: Databag,
     /// What it will hold when this hook succeeds.

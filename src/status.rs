@@ -6,6 +6,7 @@ use crate::{
     planner::{
         Observation, Plan, Reason, Severity, invariants, observation::Role, peer_data::UnitState,
     },
+    workload::WorkloadError,
 };
 
 /// Returns the unit's status after a pass that ended with `plan`.
@@ -25,9 +26,12 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
     }
     if let Some(problem) = seen.malformed.first() {
         return Status::new(
-            StatusKind::Blocked,
-            format!("cannot read the peer data: {problem}"),
+            StatusKind::Waiting,
+            format!("cannot read the peer data: {problem}; waiting until it is written again"),
         );
+    }
+    if let Some(wish) = &charm.unheeded {
+        return Status::new(StatusKind::Blocked, wish.clone());
     }
     if seen.mine().data.state != UnitState::Member {
         return Status::new(StatusKind::Waiting, "waiting to join");
@@ -60,6 +64,25 @@ pub fn of_reason(reason: &Reason) -> Status {
         Severity::Blocked => StatusKind::Blocked,
     };
     Status::new(kind, reason.to_string())
+}
+
+/// Returns how a step that did not work is shown: in one line, and blocked where a person has to act.
+#[must_use]
+pub fn of_failure(error: &anyhow::Error) -> Status {
+    let blocked = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<WorkloadError>())
+        .any(WorkloadError::needs_person);
+    let text = format!("{error:#}");
+    // The end of a log is for the log: what it means stands before it.
+    let text = text.split(WorkloadError::LOG_MARK).next().unwrap_or(&text);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let kind = if blocked {
+        StatusKind::Blocked
+    } else {
+        StatusKind::Waiting
+    };
+    Status::new(kind, line)
 }
 
 /// Returns the application's status, which the leader sets.

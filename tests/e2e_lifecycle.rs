@@ -327,38 +327,6 @@ fn holds_json(results: &Value) -> bool {
 }
 
 #[test]
-fn a_person_chooses_the_passwords() {
-    let model = Model::deployed(3);
-    let writers = Writers::start_usual(&model);
-    model.juju(&["add-secret", "mine", "charmed-stats=chosen-by-a-person-1"]);
-    model.juju(&["grant-secret", "mine", "valkey"]);
-    let secrets: Value =
-        serde_json::from_str(&model.juju(&["show-secret", "mine", "--format", "json"]))
-            .expect("JSON");
-    let id = secrets
-        .as_object()
-        .and_then(|map| map.keys().next().cloned())
-        .expect("the secret has an id");
-    model.configure(&[(
-        "system-users",
-        &format!("secret:{}", id.trim_start_matches("secret:")),
-    )]);
-    model.wait_until("the chosen password is accepted everywhere", A_UNIT, || {
-        for unit in model.units() {
-            let address = (unit.address, support::model::SERVER_PORT).into();
-            let wait = Duration::from_secs(2);
-            support::wire::Wire::connect(address, "charmed-stats", "chosen-by-a-person-1", wait)
-                .map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    });
-    let primary = model.settled(3, A_UNIT).primary;
-    writers
-        .verify(&model, primary.address)
-        .expect_nothing_lost();
-}
-
-#[test]
 fn the_newest_valkey_is_run_and_handed_over_too() {
     let model = Model::with_newest();
     model.deploy(3, &[]);

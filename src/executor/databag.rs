@@ -6,7 +6,7 @@ use crate::{
     charm::{Charm, unix_now},
     juju::hook_tools::{PortRange, SecretContent, SecretOwner, SecretSpec},
     limits::{SENTINEL_PORT, SERVER_PORT},
-    observer,
+    observer::{self, SystemUsersProblem},
     planner::{
         Observation,
         observation::Role,
@@ -19,8 +19,21 @@ use super::workload;
 
 /// Makes the internal users' passwords and keeps them in a secret of the application.
 pub(super) async fn create_users(charm: &mut Charm) -> anyhow::Result<()> {
-    let generated = Credentials::generate().context("cannot generate passwords")?;
-    let credentials = observer::with_system_users(charm, generated).await?;
+    // If only the secret was lost, whatever runs goes on with the passwords that it knows.
+    let credentials = if let Some(known) = charm.credentials.clone() {
+        known
+    } else {
+        let generated = Credentials::generate().context("cannot generate passwords")?;
+        match observer::with_system_users(charm, generated).await {
+            Ok(credentials) => credentials,
+            Err(error) if error.is::<SystemUsersProblem>() => {
+                // A person has to act; the next hook looks again.
+                charm.option_problem = Some(format!("{error:#}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    };
     let content: SecretContent = credentials.to_secret().into_iter().collect();
     let label = Charm::users_label(&charm.juju.application);
     let spec = SecretSpec {
@@ -32,6 +45,7 @@ pub(super) async fn create_users(charm: &mut Charm) -> anyhow::Result<()> {
     };
     let id = charm.tools.secret_add(&spec).await?;
     charm.juju.app_wanted.users_secret = Some(id.as_str().to_owned());
+    charm.juju.app_wanted.system_users = observer::system_users(charm).map(str::to_owned);
     Ok(())
 }
 
@@ -182,7 +196,8 @@ pub async fn flush(charm: &mut Charm) -> anyhow::Result<()> {
         .context("cannot write this unit's databag")?;
     charm.juju.unit_bag.extend(changes);
     // Asked again: a hook can be longer than the lease that made this unit the leader.
-    if charm.juju.app_wanted != charm.juju.app {
+    let damaged = charm.juju.app_damaged && charm.juju.leader;
+    if charm.juju.app_wanted != charm.juju.app || damaged {
         let wanted = charm.juju.app_wanted.to_databag();
         let changes = changed_keys(&charm.juju.app_bag, &wanted);
         charm

@@ -248,10 +248,8 @@ pub fn watch_file(layout: &Layout) -> PathBuf {
     layout.run().join("watch.json")
 }
 
-/// Starts the watcher.
-pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
-    let workload = workload(charm)?;
-    let layout = workload.layout();
+/// Returns the content of the watcher's file.
+fn watch_content(charm: &Charm, layout: &Layout) -> anyhow::Result<Vec<u8>> {
     let file = WatchFile {
         unit: charm.juju.me.to_string(),
         charm_dir: charm.env.charm_dir.clone(),
@@ -260,9 +258,33 @@ pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
         run: layout.run().to_owned(),
         credentials: credentials(charm)?.to_secret(),
     };
+    Ok(serde_json::to_vec(&file)?)
+}
+
+/// Stops a watcher that was told what is no longer true; the pass starts it again.
+///
+/// # Errors
+///
+/// When it does not end.
+pub async fn refresh_watch(charm: &Charm) -> anyhow::Result<()> {
+    let (Some(workload), Some(_)) = (&charm.workload, &charm.credentials) else {
+        return Ok(());
+    };
+    let layout = workload.layout();
+    let told = workload.read(&watch_file(layout)).await?;
+    if told.is_some_and(|told| watch_content(charm, layout).is_ok_and(|content| content != told)) {
+        stop_watch(charm).await?;
+    }
+    Ok(())
+}
+
+/// Starts the watcher.
+pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let layout = workload.layout();
     let path = watch_file(layout);
     workload
-        .write(&path, &serde_json::to_vec(&file)?, PRIVATE)
+        .write(&path, &watch_content(charm, layout)?, PRIVATE)
         .await?;
     let program = std::env::current_exe().context("cannot find the charm's own program")?;
     let args = [

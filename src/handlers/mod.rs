@@ -47,9 +47,16 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
         Event::StorageDetaching(storage) if storage.name == STORAGE => leave(&mut charm).await,
         // The set has been left in storage-detaching; what is left over must not outlive the unit.
         Event::Stop => stop(&mut charm).await,
-        _ => pass::run(&mut charm, Intent::Reconcile, PASS_LIMIT)
-            .await
-            .map(drop),
+        _ => {
+            match event {
+                // It would go on as the old program, which the upgrade has replaced.
+                Event::UpgradeCharm => executor::stop_watch(&charm).await?,
+                _ => executor::refresh_watch(&charm).await?,
+            }
+            pass::run(&mut charm, Intent::Reconcile, PASS_LIMIT)
+                .await
+                .map(drop)
+        }
     }
 }
 

@@ -146,8 +146,7 @@ async fn show_progress(
 }
 
 fn of_failure(failure: &Failure) -> Status {
-    let Failure { error, .. } = failure;
-    status::of_reason(&Reason::Degraded(format!("{error:#}")))
+    status::of_failure(&failure.error)
 }
 
 /// Writes what the pass led to: duties of the leader, databags, statuses, the time to wake up.

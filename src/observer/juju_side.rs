@@ -9,18 +9,17 @@ use tracing::warn;
 use crate::{
     charm::{Charm, JujuSide, PEERS, STORAGE},
     juju::{
-        Databag, Environment, HookTools, SecretId, ToolError, UnitName as JujuUnit,
-        hook_tools::{GoalState, SecretRead, SecretRef},
+        Databag, Environment, HookTools, ToolError, UnitName as JujuUnit, hook_tools::GoalState,
     },
     planner::{
         UnitName,
         observation::{Storage, Unit, Users},
-        peer_data::{AppData, UnitData},
+        peer_data::{AppData, Malformed, UnitData},
     },
-    valkey::{Credentials, InternalUser, Password, configuration::Options},
+    valkey::configuration::Options,
 };
 
-use super::local;
+use super::{local, mend, users};
 
 /// Turns Juju's name of a unit into the planner's.
 fn name(unit: &JujuUnit) -> UnitName {
@@ -107,6 +106,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             relation,
             app: bags.app.clone(),
             app_wanted: bags.app,
+            app_damaged: false,
             app_bag: bags.app_bag,
             unit_bag: bags.unit_bag,
             mine: UnitData {
@@ -124,9 +124,11 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         credentials: None,
         workload: None,
         lease_refused: false,
+        unheeded: None,
     };
-    read_users(&mut charm).await;
     local::open(&mut charm).await;
+    mend::mend(&mut charm, &bags.own_problems, &bags.app_problems).await;
+    users::read(&mut charm).await;
     Ok(charm)
 }
 
@@ -140,6 +142,8 @@ struct Bags {
     dying: bool,
     peers: BTreeMap<UnitName, Unit>,
     malformed: Vec<String>,
+    own_problems: Vec<Malformed>,
+    app_problems: Vec<Malformed>,
 }
 
 async fn read_bags(
@@ -176,31 +180,23 @@ async fn read_bags(
     let ((unit_bag, app_bag), peer_bags) = join(own, peers).await;
     let unit_bag = unit_bag.context("cannot read this unit's databag")?;
     let app_bag = app_bag.context("cannot read the application's databag")?;
-    let (mine, problems) = UnitData::from_databag(&unit_bag);
-    let mut malformed: Vec<String> = problems
+    let (mine, own_problems) = UnitData::from_databag(&unit_bag);
+    let mut malformed: Vec<String> = own_problems
         .iter()
         .map(|problem| format!("{problem} of {me}"))
         .collect();
-    let (app, problems) = AppData::from_databag(&app_bag);
+    let (app, app_problems) = AppData::from_databag(&app_bag);
     malformed.extend(
-        problems
+        app_problems
             .iter()
             .map(|problem| format!("{problem} of the application")),
     );
     // The turn of a holder whose databag cannot be read stays granted: a default would free it.
     let mut peers = BTreeMap::new();
     for (unit, bag) in others.iter().zip(peer_bags) {
-        // A unit that has not entered the relation yet has no databag.
         let bag = match bag {
             Ok(bag) => bag,
-            Err(error) if error.not_found() || matches!(error, ToolError::Failed { .. }) => {
-                Databag::default()
-            }
-            Err(error) => {
-                return Err(
-                    anyhow::Error::new(error).context(format!("cannot read the databag of {unit}"))
-                );
-            }
+            Err(error) => no_bag(tools, relation, unit, error).await?,
         };
         let (data, problems) = UnitData::from_databag(&bag);
         malformed.extend(
@@ -220,68 +216,31 @@ async fn read_bags(
         dying,
         peers,
         malformed,
+        own_problems,
+        app_problems,
     })
 }
 
-/// Reads the passwords of the internal users, if the leader has made them.
-async fn read_users(charm: &mut Charm) {
-    let Some(id) = charm.juju.app.users_secret.clone() else {
-        return;
-    };
-    match users(charm, &id).await {
-        Ok(credentials) => {
-            charm.credentials = Some(credentials);
-            charm.juju.users = Users::Ready;
-        }
-        Err(error) => charm.juju.users = Users::Unreadable(format!("{error:#}")),
-    }
-}
-
-async fn users(charm: &Charm, id: &str) -> anyhow::Result<Credentials> {
-    let id: SecretId = id.parse().context("the databag names no secret")?;
-    let content = charm
-        .tools
-        .secret_get(SecretRef::Id(&id), SecretRead::Refresh)
-        .await
-        .context("cannot read the secret")?;
-    Credentials::from_secret(&content.0).context("the secret is incomplete")
-}
-
-/// Reads the passwords that a person gave with option `system-users`, over those of `base`.
+/// Returns the empty databag of a unit that has not entered the relation yet.
 ///
 /// # Errors
 ///
-/// When the secret cannot be read or names a user that does not exist.
-pub(crate) async fn with_system_users(
-    charm: &Charm,
-    base: Credentials,
-) -> anyhow::Result<Credentials> {
-    let uri = charm
-        .juju
-        .config
-        .get("system-users")
-        .and_then(serde_json::Value::as_str);
-    let Some(uri) = uri.filter(|uri| !uri.is_empty()) else {
-        return Ok(base);
-    };
-    let id: SecretId = uri.parse().context("option `system-users` is no secret")?;
-    let content = charm
-        .tools
-        .secret_get(SecretRef::Id(&id), SecretRead::Refresh)
-        .await
-        .context("cannot read the secret of option `system-users`: grant it to the application")?;
-    let mut credentials = base;
-    for (key, value) in &content.0 {
-        let user = InternalUser::ALL
-            .into_iter()
-            .find(|user| user.name() == key || format!("{}-password", user.name()) == *key)
-            .with_context(|| {
-                format!("the secret of option `system-users` names the unknown user `{key}`")
-            })?;
-        let password = Password::new(value.clone()).with_context(|| {
-            format!("the secret of option `system-users` has no usable password for `{key}`")
-        })?;
-        credentials.set_password(user, password);
+/// When it has entered: without what it wrote it would look new, and would be taken off the set.
+async fn no_bag(
+    tools: &HookTools,
+    relation: &str,
+    unit: &JujuUnit,
+    error: ToolError,
+) -> anyhow::Result<Databag> {
+    let refused = matches!(error, ToolError::Failed { .. });
+    if refused
+        && !tools
+            .relation_list(relation)
+            .await
+            .context("cannot list the peers")?
+            .contains(unit)
+    {
+        return Ok(Databag::default());
     }
-    Ok(credentials)
+    Err(anyhow::Error::new(error).context(format!("cannot read the databag of {unit}")))
 }

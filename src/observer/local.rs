@@ -38,7 +38,9 @@ pub(super) async fn open(charm: &mut Charm) {
     }
     let workload = Workload::Process(ProcessWorkload::new(Layout::new(location, run_dir(charm))));
     if let Err(problem) = prepare(&workload).await {
-        charm.juju.storage = Storage::Problem(problem.to_string());
+        // With its cause: that something else has the name, that the disk is full.
+        let problem = anyhow::Error::new(problem);
+        charm.juju.storage = Storage::Problem(format!("{problem:#}"));
     }
     charm.workload = Some(workload);
 }

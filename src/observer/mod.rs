@@ -3,8 +3,10 @@
 mod juju_side;
 mod live;
 mod local;
+mod mend;
+mod users;
 
-pub(crate) use self::juju_side::with_system_users;
+pub(crate) use self::users::{SystemUsersProblem, system_users, with_system_users};
 pub use self::{
     juju_side::begin,
     live::{endpoint, look, sentinel_client, server_client},

@@ -160,6 +160,7 @@ pub fn seen(text: &str) -> Observation {
             number: 1,
         }),
         users_secret: Some("secret:1".to_owned()),
+        system_users: None,
     };
     Observation {
         me: unit(me),

@@ -115,6 +115,10 @@ fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
     if !seen.serving().is_empty() || seen.storage != Storage::Ready {
         return None;
     }
+    // Whose record cannot be read might hold the most; its owner writes it again.
+    if !seen.malformed.is_empty() {
+        return None;
+    }
     let members = seen.members();
     let nobody_knows = members.is_empty() || seen.naming() == Naming::Bare;
     if !nobody_knows {

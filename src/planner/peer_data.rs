@@ -23,6 +23,8 @@ pub struct AppData {
     pub turn: Option<Grant>,
     /// Juju's id of the secret that holds the passwords of the internal users.
     pub users_secret: Option<String>,
+    /// What option `system-users` was when the passwords were made; nobody applies a later change.
+    pub system_users: Option<String>,
 }
 
 /// The unit that may serve without having been elected.
@@ -203,6 +205,30 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    /// Reads the state of a unit; one that wrote something else there counts as a member.
+    ///
+    /// To take a member for a newcomer would lower the quorum and forget it; the other way round
+    /// costs patience only.
+    fn state(&mut self) -> UnitState {
+        if let Some(state) = self.json("state") {
+            return state;
+        }
+        let given = |key: &str| self.bag.get(key).is_some_and(|value| !value.is_empty());
+        if given("state") {
+            return UnitState::Member;
+        }
+        if given("position") {
+            self.malformed.push(Malformed {
+                key: "state",
+                problem: "missing".to_owned(),
+            });
+            return UnitState::Member;
+        }
+        UnitState::New
+    }
+}
+
 fn put_text(bag: &mut Databag, key: &str, value: Option<&str>) {
     bag.insert(key.to_owned(), value.unwrap_or_default().to_owned());
 }
@@ -228,6 +254,7 @@ impl AppData {
             founding: reader.json("founding"),
             turn: reader.json("turn"),
             users_secret: reader.text("users-secret"),
+            system_users: reader.text("system-users"),
         };
         (data, reader.malformed)
     }
@@ -240,12 +267,14 @@ impl AppData {
             founding,
             turn,
             users_secret,
+            system_users,
         } = self;
         let mut bag = Databag::new();
         put_text(&mut bag, "deployment-id", deployment_id.as_deref());
         put_json(&mut bag, "founding", founding.as_ref());
         put_json(&mut bag, "turn", turn.as_ref());
         put_text(&mut bag, "users-secret", users_secret.as_deref());
+        put_text(&mut bag, "system-users", system_users.as_deref());
         bag
     }
 }
@@ -260,7 +289,7 @@ impl UnitData {
         };
         let data = Self {
             address: reader.text("address"),
-            state: reader.json("state").unwrap_or_default(),
+            state: reader.state(),
             turn: reader.json("turn").unwrap_or_default(),
             position: reader.json("position"),
             settings: reader.text("settings"),
@@ -325,6 +354,7 @@ mod tests {
                 number: 7,
             }),
             users_secret: None,
+            system_users: Some("secret:2".to_owned()),
         };
         assert_eq!(AppData::from_databag(&data.to_databag()), (data, vec![]));
         let unit = UnitData {
@@ -355,6 +385,29 @@ mod tests {
             changed_keys(&committed, &wanted),
             Databag::from([("deployment-id".to_owned(), "d".to_owned())])
         );
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_not_that_of_a_newcomer() {
+        for (state, position, expected, problems) in [
+            (None, None, UnitState::New, 0),
+            (Some(r#""member""#), None, UnitState::Member, 0),
+            (Some(r#""left""#), None, UnitState::Left, 0),
+            (Some("{broken"), None, UnitState::Member, 1),
+            (Some(r#""of-a-newer-version""#), None, UnitState::Member, 1),
+            (None, Some("{broken"), UnitState::Member, 2),
+        ] {
+            let bag: Databag = [("state", state), ("position", position)]
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
+                .collect();
+            let (data, malformed) = UnitData::from_databag(&bag);
+            assert_eq!(
+                (data.state, malformed.len()),
+                (expected, problems),
+                "{bag:?}"
+            );
+        }
     }
 
     proptest! {

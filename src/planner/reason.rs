@@ -178,9 +178,9 @@ impl fmt::Display for Reason {
             Self::NoStorage => f.write_str("waiting for storage `data` to be attached"),
             Self::StorageProblem(problem) => write!(f, "cannot use the storage: {problem}"),
             Self::NoPeerRelation => f.write_str("waiting for the peer relation"),
-            Self::NoServerBinary => {
-                f.write_str("cannot find valkey-server: install it, then run `juju resolve`")
-            }
+            Self::NoServerBinary => f.write_str(
+                "cannot find valkey-server: install it; the charm looks again by itself",
+            ),
             Self::NotFounded => f.write_str("waiting for the leader to prepare the deployment"),
             Self::UsersUnreadable(why) => {
                 write!(f, "cannot read the internal users' passwords: {why}")

@@ -144,6 +144,31 @@ pub enum WorkloadError {
 }
 
 impl WorkloadError {
+    /// What stands in a text before the end of a log.
+    pub const LOG_MARK: &'static str = " Its log:";
+
+    /// Says whether it stays so until a person changes something on this machine.
+    #[must_use]
+    pub fn needs_person(&self) -> bool {
+        match self {
+            Self::MissingBinary { .. }
+            | Self::NotExecutable { .. }
+            | Self::PortInUse { .. }
+            | Self::Forbidden { .. }
+            | Self::DiskFull { .. }
+            | Self::NoSpaceToKeep { .. }
+            | Self::DataDir(_)
+            | Self::Version { .. } => true,
+            Self::EndedAtOnce { .. }
+            | Self::StillRunning { .. }
+            | Self::NotRunning { .. }
+            | Self::Process { .. }
+            | Self::File { .. }
+            | Self::TooLarge { .. }
+            | Self::Document { .. } => false,
+        }
+    }
+
     /// Makes a function that says which file an error is about.
     pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -313,7 +313,7 @@ const fn advice(reason: &Reason) -> Option<&'static str> {
             Some("mend what the message names (owner, read-only, full) on the unit's machine")
         }
         Reason::NoServerBinary => {
-            Some("install Valkey on the unit's machine, then run `juju resolved` for this unit")
+            Some("install Valkey on the unit's machine; the charm looks again by itself")
         }
         Reason::UsersUnreadable(_) => Some(
             "grant the secret with `juju grant-secret`, or mend the one that `system-users` names",
