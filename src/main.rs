@@ -31,6 +31,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Also for what is started: Sentinel writes its file anew with its passwords in it, and so anew its mode.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Juju shows an action's stderr to whoever runs it: only what is wrong belongs there.
     let in_action = std::env::var_os("JUJU_ACTION_NAME").is_some_and(|name| !name.is_empty());
     logging::init(in_action.then_some("error"));
