@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -84,6 +85,23 @@ pub struct JujuSide {
     pub address: String,
     /// Whether the passwords are at hand.
     pub users: Users,
+}
+
+/// What the watcher is told; the file is readable by this user alone.
+#[derive(Serialize, Deserialize)]
+pub struct WatchFile {
+    /// The unit that it wakes.
+    pub unit: String,
+    /// Where the charm is.
+    pub charm_dir: PathBuf,
+    /// Address of the local Sentinel and server.
+    pub address: String,
+    /// Where storage is mounted.
+    pub storage: PathBuf,
+    /// Where pid files are.
+    pub run: PathBuf,
+    /// Passwords of the internal users.
+    pub credentials: BTreeMap<String, String>,
 }
 
 impl Charm {

@@ -109,4 +109,4 @@ fn credentials(charm: &Charm) -> anyhow::Result<&Credentials> {
 }
 
 pub use databag::{flush, record_position};
-pub use processes::{WatchFile, refresh_watch, stop_sentinel, stop_watch, watch_file};
+pub use processes::{refresh_watch, stop_sentinel, stop_watch};

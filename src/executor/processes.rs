@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::{
-    charm::Charm,
+    charm::{Charm, WatchFile},
     limits::{
         POLL_MIN, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SERVER_START_LIMIT,
         SERVER_STOP_LIMIT, SMALL_STOP_LIMIT,
@@ -225,29 +224,6 @@ pub async fn stop_sentinel(charm: &Charm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the watcher is told; the file is readable by this user alone.
-#[derive(Serialize, Deserialize)]
-pub struct WatchFile {
-    /// The unit that it wakes.
-    pub unit: String,
-    /// Where the charm is.
-    pub charm_dir: PathBuf,
-    /// Address of the local Sentinel and server.
-    pub address: String,
-    /// Where storage is mounted.
-    pub storage: PathBuf,
-    /// Where pid files are.
-    pub run: PathBuf,
-    /// Passwords of the internal users.
-    pub credentials: std::collections::BTreeMap<String, String>,
-}
-
-/// Returns where the watcher's file is.
-#[must_use]
-pub fn watch_file(layout: &Layout) -> PathBuf {
-    layout.run().join("watch.json")
-}
-
 /// Returns the content of the watcher's file.
 fn watch_content(charm: &Charm, layout: &Layout) -> anyhow::Result<Vec<u8>> {
     let file = WatchFile {
@@ -271,7 +247,7 @@ pub async fn refresh_watch(charm: &Charm) -> anyhow::Result<()> {
         return Ok(());
     };
     let layout = workload.layout();
-    let told = workload.read(&watch_file(layout)).await?;
+    let told = workload.read(&layout.watch_file()).await?;
     if told.is_some_and(|told| watch_content(charm, layout).is_ok_and(|content| content != told)) {
         stop_watch(charm).await?;
     }
@@ -282,7 +258,7 @@ pub async fn refresh_watch(charm: &Charm) -> anyhow::Result<()> {
 pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
     let workload = workload(charm)?;
     let layout = workload.layout();
-    let path = watch_file(layout);
+    let path = layout.watch_file();
     workload
         .write(&path, &watch_content(charm, layout)?, PRIVATE)
         .await?;

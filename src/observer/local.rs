@@ -57,6 +57,14 @@ async fn prepare(workload: &Workload) -> Result<(), WorkloadError> {
     workload.bound_logs().await
 }
 
+/// Reads the mark beside the data, with the latest position that was recorded.
+pub(super) async fn identity(workload: &Workload) -> Option<Identity> {
+    let mut identity = workload.read_identity::<Identity>().await.ok().flatten()?;
+    // A record that cannot be read leaves the older one, which is still true.
+    let _ = watch::merge_position(workload, &mut identity).await;
+    Some(identity)
+}
+
 /// Looks at the local processes and data.
 pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Local {
     let mut local = Local {
@@ -82,11 +90,7 @@ pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Lo
     local.server = process(Service::Server).await;
     local.sentinel = process(Service::Sentinel).await;
     local.watch = process(Service::Watch).await;
-    local.identity = workload.read_identity::<Identity>().await.ok().flatten();
-    if let Some(identity) = &mut local.identity {
-        // A record that cannot be read leaves the older one, which is still true.
-        let _ = watch::merge_position(workload, identity).await;
-    }
+    local.identity = identity(workload).await;
     if let Ok(data) = workload.data_presence().await {
         let snapshot_bytes = data.snapshot.as_ref().map_or(0, |file| file.bytes);
         local.has_data = !data.is_empty();

@@ -14,6 +14,8 @@ use crate::{
     workload::Backend as _,
 };
 
+use super::local;
+
 /// Mends what this unit and the leader own; `own` and `app` are what could not be read of it.
 pub(super) async fn mend(charm: &mut Charm, own: &[Malformed], app: &[Malformed]) {
     if charm.juju.relation.is_none() {
@@ -86,16 +88,9 @@ async fn beside_the_data(charm: &Charm) -> (Option<Identity>, bool) {
     let Some(workload) = &charm.workload else {
         return (None, false);
     };
-    let mut identity = workload
-        .read_identity::<Identity>()
+    let identity = local::identity(workload)
         .await
-        .ok()
-        .flatten()
         .filter(|identity| identity.unit == charm.juju.me);
-    if let Some(identity) = &mut identity {
-        // A record that cannot be read leaves the older one, which is still true.
-        let _ = crate::watch::merge_position(workload, identity).await;
-    }
     let has_sentinel = tokio::fs::try_exists(workload.layout().sentinel_config())
         .await
         .unwrap_or(false);

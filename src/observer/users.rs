@@ -4,8 +4,7 @@ use anyhow::Context as _;
 use tracing::warn;
 
 use crate::{
-    charm::Charm,
-    executor::{WatchFile, watch_file},
+    charm::{Charm, WatchFile},
     juju::{
         SecretId,
         hook_tools::{SecretRead, SecretRef},
@@ -84,7 +83,7 @@ async fn recover(charm: &mut Charm, named: Option<&str>) {
 async fn of_watcher(charm: &Charm) -> Option<Credentials> {
     let workload = charm.workload.as_ref()?;
     let bytes = workload
-        .read(&watch_file(workload.layout()))
+        .read(&workload.layout().watch_file())
         .await
         .ok()
         .flatten()?;

@@ -18,7 +18,7 @@ pub use position::merge as merge_position;
 pub use supervise::run;
 
 use crate::{
-    executor::WatchFile,
+    charm::WatchFile,
     limits::{SENTINEL_PORT, WATCH_PERIOD},
     observer,
     valkey::{

@@ -7,8 +7,7 @@ use tokio::{sync::Notify, time::sleep};
 use tracing::{info, warn};
 
 use crate::{
-    charm::unix_now,
-    executor::WatchFile,
+    charm::{WatchFile, unix_now},
     juju::{JujuExec, UnitName},
     limits::{WAKE_RETRY_MAX, WAKE_SPACING},
     workload::{Backend as _, Workload},

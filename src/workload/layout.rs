@@ -117,6 +117,12 @@ impl Layout {
         self.run.join("wake")
     }
 
+    /// Returns the file that says what to watch.
+    #[must_use]
+    pub fn watch_file(&self) -> PathBuf {
+        self.run.join("watch.json")
+    }
+
     /// Returns the file that remembers the server binary's version.
     #[must_use]
     pub fn server_version(&self) -> PathBuf {
