@@ -8,6 +8,7 @@ pub mod confirm_data_source;
 pub mod failover_history;
 pub mod margin;
 pub mod pre_check;
+pub mod probe;
 pub mod status_detail;
 pub mod switchover;
 pub mod table;
@@ -73,12 +74,12 @@ async fn carry_out(
         }
         "show-topology" => {
             let seen = observer::look(charm, Intent::Look).await;
-            let probes = verify::probe(charm, &seen).await;
+            let probes = probe::probe(charm, &seen).await;
             topology::answer(&topology::describe(&seen, &probes))
         }
         "verify" => {
             let seen = observer::look(charm, Intent::Look).await;
-            let probes = verify::probe(charm, &seen).await;
+            let probes = probe::probe(charm, &seen).await;
             verify::answer(&verify::assess(&seen, &probes))
         }
         "status-detail" => {
@@ -89,7 +90,7 @@ async fn carry_out(
             let operation = parameters.get("operation").and_then(Value::as_str);
             let operation = Operation::parse(operation).map_err(anyhow::Error::msg)?;
             let seen = observer::look(charm, Intent::Look).await;
-            let probes = verify::probe(charm, &seen).await;
+            let probes = probe::probe(charm, &seen).await;
             pre_check::answer(&pre_check::judge(&seen, &probes, operation))
         }
         "failover-history" => {
@@ -127,7 +128,7 @@ pub async fn verify_now(env: Environment) -> anyhow::Result<ExitCode> {
         .await
         .context("cannot look around; run this through `juju exec --unit NAME -- ./bin/valkey-operator verify`")?;
     let seen = observer::look(&charm, Intent::Look).await;
-    let probes = verify::probe(&charm, &seen).await;
+    let probes = probe::probe(&charm, &seen).await;
     let verification = verify::assess(&seen, &probes);
     answer::print(&verify::answer(&verification)?.text)?;
     Ok(ExitCode::from(verification.verdict.exit_status()))

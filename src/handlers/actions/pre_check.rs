@@ -11,9 +11,9 @@ use crate::planner::{
 
 use super::{
     answer::Answer,
+    probe::Probes,
     switchover::{busy, choose},
     table,
-    verify::Probes,
 };
 
 /// What may be asked about.

@@ -12,8 +12,9 @@ use crate::planner::{
 use super::{
     answer::Answer,
     margin::Margin,
+    probe::Probes,
     table::{self, Table},
-    verify::{Probes, assess},
+    verify::assess,
 };
 
 /// The whole set.
