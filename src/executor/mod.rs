@@ -94,9 +94,10 @@ async fn run(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Resu
 /// Returns the workload, which every plan that touches processes presupposes.
 fn workload(charm: &Charm) -> anyhow::Result<Workload> {
     match (&charm.workload, &charm.juju.storage) {
-        (Some(workload), Storage::Ready) => Ok(workload.clone()),
-        (_, Storage::Problem(problem)) => anyhow::bail!("cannot use the storage: {problem}"),
-        _ => anyhow::bail!("cannot use the storage: it is not attached"),
+        // With a broken disk nothing is planned but leaving, which must work with it, too.
+        (Some(workload), _) => Ok(workload.clone()),
+        (None, Storage::Problem(problem)) => anyhow::bail!("cannot use the storage: {problem}"),
+        (None, _) => anyhow::bail!("cannot use the storage: it is not attached"),
     }
 }
 

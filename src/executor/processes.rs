@@ -12,7 +12,7 @@ use crate::{
         SERVER_STOP_LIMIT, SMALL_STOP_LIMIT,
     },
     observer::{sentinel_client, server_client},
-    planner::{Observation, peer_data::Identity},
+    planner::{Intent, Observation, peer_data::Identity},
     settings,
     valkey::{
         ValkeyError,
@@ -128,11 +128,21 @@ async fn answers(charm: &Charm) -> anyhow::Result<()> {
 pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
     let workload = workload(charm)?;
     let mut saved = false;
+    let leaving = seen.intent == Intent::Leave;
+    let spare = leaving && seen.primary().is_some_and(|primary| primary != seen.me);
     if let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await {
         // Offsets move until the end: what is recorded is what the server itself saves.
         match client.shutdown(ShutdownSave::Save, SERVER_STOP_LIMIT).await {
             Ok(()) => saved = true,
-            Err(error) => warn!(error = %error, "The server did not save and stop by itself"),
+            Err(error) => {
+                warn!(error = %error, "The server did not save and stop by itself");
+                // A disk that takes no more must not keep a unit whose data others hold.
+                if spare && !matches!(error, ValkeyError::Timeout { .. }) {
+                    client
+                        .shutdown(ShutdownSave::NoSave, SERVER_STOP_LIMIT)
+                        .await?;
+                }
+            }
         }
     }
     // Saving can take minutes; nothing kills the server before.
@@ -141,7 +151,17 @@ pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow
         ..Stop::gently(SERVER_STOP_LIMIT)
     };
     workload.stop(Service::Server, stop).await?;
-    databag::record_position(charm, seen, saved).await
+    match databag::record_position(charm, seen, saved).await {
+        // The older record stays, which claims less.
+        Err(error) if leaving => {
+            warn!(
+                error = format!("{error:#}"),
+                "Cannot record what the data holds"
+            );
+            Ok(())
+        }
+        recorded => recorded,
+    }
 }
 
 /// Starts Sentinel; its own file is left alone unless an earlier life is to be forgotten.

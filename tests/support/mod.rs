@@ -12,6 +12,7 @@
 )]
 
 pub mod charm;
+pub mod hooks;
 pub mod model;
 pub mod oracles;
 pub mod slots;
