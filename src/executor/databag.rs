@@ -145,16 +145,30 @@ pub async fn record_position(
     seen: &Observation,
     clean: bool,
 ) -> anyhow::Result<()> {
+    let known = seen
+        .local
+        .identity
+        .as_ref()
+        .and_then(|identity| identity.position.clone());
     let Some(server) = seen.server(&seen.me) else {
+        // It does not run: what stands beside the data is what it holds.
+        if known.is_some() {
+            charm.juju.mine.position = known;
+        }
         return Ok(());
     };
-    let position = Position {
-        history: server.history.clone(),
-        offset: server.offset,
-        epoch: seen.epoch(),
-        primary: server.role == Role::Primary,
-        clean,
-        recorded_at: seen.now,
+    // A replica without its primary counts from anew after a start; what it held before still counts.
+    let cut_off = matches!(server.role, Role::Replica { link_up: false, .. });
+    let position = match known.filter(|_| cut_off) {
+        Some(known) => Position { clean, ..known },
+        None => Position {
+            history: server.history.clone(),
+            offset: server.offset,
+            epoch: seen.epoch(),
+            primary: server.role == Role::Primary,
+            clean,
+            recorded_at: unix_now(),
+        },
     };
     if let Some(deployment_id) = seen.app.deployment_id.clone() {
         let generation = seen.local.identity.as_ref().map_or_else(

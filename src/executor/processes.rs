@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     charm::{Charm, WatchFile},
     limits::{
-        POLL_MIN, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SERVER_START_LIMIT,
+        POLL_MIN, REPLICAS_MAX, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SERVER_START_LIMIT,
         SERVER_STOP_LIMIT, SMALL_STOP_LIMIT,
     },
     observer::{sentinel_client, server_client},
@@ -20,7 +20,7 @@ use crate::{
         sentinel::SentinelPeriod,
         server::ShutdownSave,
     },
-    workload::{Backend as _, Keep, Launch, Layout, Service, Stop, Workload},
+    workload::{Backend as _, Keep, Launch, Layout, Service, Stop, Workload, WorkloadError},
 };
 
 use super::{credentials, databag, workload};
@@ -32,8 +32,17 @@ const PRIVATE: u32 = 0o600;
 pub(super) async fn keep_aside(charm: &Charm) -> anyhow::Result<()> {
     let kept = workload(charm)?
         .keep_aside("former-primary", Keep::Copy)
-        .await?;
-    if let Some(path) = kept {
+        .await;
+    if let Err(WorkloadError::NoSpaceToKeep { .. }) = &kept
+        && let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await
+    {
+        // Until a person has made room, a displaced primary that runs must not take more writes.
+        let never = REPLICAS_MAX.to_string();
+        client
+            .config_set(&[("min-replicas-to-write", &never)])
+            .await?;
+    }
+    if let Some(path) = kept? {
         warn!(path = %path.display(), "The data of a former primary was kept aside");
     }
     Ok(())

@@ -95,6 +95,10 @@ pub async fn run(charm: &mut Charm, intent: Intent, limit: Duration) -> anyhow::
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(POLL_MAX);
+            // Leaving can take long enough for others to begin leaving, or to be gone.
+            if leaving {
+                observer::refresh_leaving(charm).await;
+            }
         } else if Instant::now() >= end {
             last = Some(Outcome { seen, plan });
             break;
@@ -157,6 +161,11 @@ async fn finish(
     leaving: bool,
 ) -> anyhow::Result<Outcome> {
     let Outcome { mut seen, plan } = outcome;
+    if failure.is_some() && !leaving {
+        for step in planner::give_up(&seen) {
+            executor::execute(charm, &seen, &step).await?;
+        }
+    }
     // What this hook writes counts already for what the leader decides in the same commit.
     if let Some(unit) = seen.units.get_mut(&seen.me) {
         unit.data = charm.juju.mine.clone();

@@ -132,6 +132,22 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
     Ok(charm)
 }
 
+/// Looks again who is leaving and who is gone, as far as Juju answers; the rest stays as it was.
+pub async fn refresh_leaving(charm: &mut Charm) {
+    let Ok(goal) = charm.tools.goal_state().await else {
+        return;
+    };
+    let dying: BTreeMap<UnitName, bool> = goal
+        .units
+        .iter()
+        .map(|(unit, status)| (name(unit), status.is_dying()))
+        .collect();
+    charm.juju.peers.retain(|unit, _| dying.contains_key(unit));
+    for (unit, known) in &mut charm.juju.peers {
+        known.dying = dying.get(unit).copied().unwrap_or(known.dying);
+    }
+}
+
 /// What the databags of the peer relation hold.
 #[derive(Default)]
 struct Bags {

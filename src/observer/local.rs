@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
-    charm::{Charm, WORKLOAD_VARIABLE},
+    charm::{Charm, WORKLOAD_VARIABLE, unix_now},
     limits::SLOW_TO_LOAD_BYTES,
     planner::{
         observation::{Local, Process, Storage},
@@ -76,6 +76,7 @@ pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Lo
         has_data: false,
         complete_data: false,
         slow_to_load: false,
+        rebooted: false,
         has_sentinel_file: false,
         server_version: None,
         runtime,
@@ -91,6 +92,14 @@ pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Lo
     local.sentinel = process(Service::Sentinel).await;
     local.watch = process(Service::Watch).await;
     local.identity = identity(workload).await;
+    local.rebooted = local
+        .identity
+        .as_ref()
+        .and_then(|identity| identity.position.as_ref())
+        .zip(uptime_s())
+        .is_some_and(|(position, up_s)| {
+            !position.clean && position.recorded_at < unix_now().saturating_sub(up_s)
+        });
     if let Ok(data) = workload.data_presence().await {
         let snapshot_bytes = data.snapshot.as_ref().map_or(0, |file| file.bytes);
         local.has_data = !data.is_empty();
@@ -108,6 +117,12 @@ pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Lo
         .unwrap_or(false);
     local.server_version = workload.server().await.ok().map(|server| server.version);
     local
+}
+
+/// Returns for how many whole seconds the machine has been up.
+fn uptime_s() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    text.split('.').next()?.trim().parse().ok()
 }
 
 /// Returns the memory that a share in option `maxmemory` refers to: the machine's, or less where a

@@ -8,7 +8,7 @@ mod users;
 
 pub(crate) use self::users::{SystemUsersProblem, system_users, with_system_users};
 pub use self::{
-    juju_side::begin,
+    juju_side::{begin, refresh_leaving},
     live::{endpoint, look, sentinel_client, server_client},
     local::memory_bytes,
 };

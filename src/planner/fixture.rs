@@ -203,6 +203,7 @@ pub fn seen(text: &str) -> Observation {
             has_data: !mine.empty,
             complete_data: !mine.empty,
             slow_to_load: flag("slow"),
+            rebooted: flag("rebooted"),
             has_sentinel_file: mine.member() && !mine.empty,
             server_version: Some("8.0.1".to_owned()),
             runtime: BTreeMap::new(),

@@ -6,12 +6,14 @@
 
 use super::{
     Plan,
+    names::UnitName,
     numbers::{blocking, min_replicas_to_write, sentinel_quorum},
     observation::{Observation, Process},
-    peer_data::{FoundingReason, Identity, TurnKind, UnitState},
+    peer_data::{FoundingReason, Identity, Position, TurnKind, UnitState},
     reason::Reason,
+    repair,
     step::Step,
-    view::Naming,
+    view::{Naming, compare},
 };
 
 /// Plans the start of the local server.
@@ -44,7 +46,7 @@ fn foreign_data(seen: &Observation, deployment: &str) -> Option<String> {
 
 /// Plans the first start of a unit, or of one that comes back from outside the set.
 fn join(seen: &Observation) -> Plan {
-    if !seen.holds_turn() {
+    if !seen.may_join() {
         return ask_for_turn(seen);
     }
     if let Some(primary) = seen.primary() {
@@ -108,13 +110,17 @@ fn decision_for_me(seen: &Observation) -> Option<u64> {
         .as_ref()
         .map_or(0, |identity| identity.generation);
     let mine = founding.unit == seen.me && !founding.done;
+    // A majority knows another primary: only a person may decide against it, and not while it serves.
+    let contradicted = !seen.serving().is_empty()
+        || founding.reason != FoundingReason::Override
+            && matches!(seen.naming(), Naming::Agreed { host, .. } if host != seen.local.address);
     // A data directory that lost its mark has also lost what it held: an empty start is right only
     // for a deployment that never had data.
     let empty_start_allowed =
         founding.reason != FoundingReason::Restore || seen.local.identity.is_some();
     // The same decision may be carried out again until the leader has noted it: the start may have
     // failed after the data was claimed.
-    (mine && carried_out <= founding.generation && empty_start_allowed)
+    (mine && !contradicted && carried_out <= founding.generation && empty_start_allowed)
         .then_some(founding.generation)
 }
 
@@ -139,7 +145,8 @@ fn restart(seen: &Observation) -> Plan {
         let steps = vec![Step::ClaimData { generation }, serve(seen)];
         return Plan::act(steps, "serve, as the leader decided");
     }
-    let members = seen.members().len();
+    // Those that are leaving may be cut off rather than gone: they could still have voted.
+    let members = seen.members().len().max(seen.voters());
     match seen.naming() {
         Naming::Agreed { host, .. } if host == seen.local.address => named_myself(seen, members),
         // The one that is named does not serve. Following it is harmless: a server that could not
@@ -163,6 +170,9 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
     if seen.failing_over() {
         return Plan::Poll(Reason::FailingOver);
     }
+    if let Some(plan) = another_serves(seen) {
+        return plan;
+    }
     let naming = seen.votes_for(&seen.local.address);
     let needed = blocking(members);
     if naming < needed && members > 1 {
@@ -174,15 +184,19 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
     let candidate = seen.best_replica();
     let best_copy =
         seen.local.has_data && seen.local.complete_data && seen.local.identity.is_some();
-    match candidate {
+    // A replica that has not synced since it started may hold less than what is here.
+    let promotable = candidate.as_ref().is_some_and(|to| {
+        seen.server(to).is_some_and(|server| server.priority > 0) || repair::overdue(seen)
+    });
+    match candidate.filter(|_| promotable) {
         // Loading would take longer than promoting, or a replica holds more.
-        Some(to) if !best_copy || seen.local.slow_to_load => Plan::act(
+        Some(to) if !best_copy || seen.local.slow_to_load || seen.local.rebooted => Plan::act(
             vec![Step::Promote { to }],
             "a replica serves sooner or holds more",
         ),
         Some(_) | None if best_copy => Plan::act(vec![serve(seen)], "this is the best copy"),
         Some(_) | None => {
-            // Not the best copy, and no replica answers. Alone, nothing better exists.
+            // Not the best copy, and no replica that surely is. Alone, nothing better exists.
             let others_exist = members > 1;
             if others_exist {
                 let missing = seen
@@ -198,6 +212,35 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             Plan::Wait(Reason::BestCopyMissing(seen.me.clone()))
         }
     }
+}
+
+/// Plans for when another unit serves although the Sentinels name this one; nothing when none does.
+///
+/// It is the end of a hand-over whose caller died, if that unit holds all that is here; otherwise
+/// it went its own way, and the Sentinels elect somebody soon.
+fn another_serves(seen: &Observation) -> Option<Plan> {
+    let serving = seen.serving();
+    let (only, rest) = serving.split_first()?;
+    let identity = seen.local.identity.as_ref();
+    let position = identity.and_then(|identity| identity.position.as_ref());
+    let complete = rest.is_empty() && position.is_some_and(|position| covers(seen, only, position));
+    Some(if complete {
+        let step = Step::CompleteHandOver { to: only.clone() };
+        Plan::act(vec![step], "the Sentinels were not told")
+    } else {
+        Plan::Poll(Reason::FailingOver)
+    })
+}
+
+/// Returns whether the server of `unit` holds everything up to `position`.
+fn covers(seen: &Observation, unit: &UnitName, position: &Position) -> bool {
+    seen.server(unit).is_some_and(|server| {
+        let same = server.history == position.history && position.offset <= server.offset;
+        let before = server.earlier.as_ref().is_some_and(|(history, until)| {
+            *history == position.history && position.offset <= *until
+        });
+        same || before
+    })
 }
 
 fn serve(seen: &Observation) -> Step {
@@ -223,7 +266,7 @@ pub(super) fn follow(seen: &Observation, host: &str) -> Vec<Step> {
     {
         steps.push(Step::ClaimData { generation });
     }
-    if seen.local.has_data && position.is_some_and(|position| position.primary && !position.clean) {
+    if seen.local.has_data && position.is_some_and(|position| endangered(seen, host, position)) {
         steps.push(Step::KeepAside);
     }
     steps.push(Step::StartServer {
@@ -232,6 +275,22 @@ pub(super) fn follow(seen: &Observation, host: &str) -> Vec<Step> {
         from_snapshot: position.is_some_and(|position| position.clean),
     });
     steps
+}
+
+/// Returns whether following `host` may overwrite data that exists nowhere else.
+fn endangered(seen: &Observation, host: &str, position: &Position) -> bool {
+    let primary = seen.unit_at(host);
+    let covered = primary.is_some_and(|unit| covers(seen, unit, position));
+    if position.primary {
+        return !(position.clean && covered);
+    }
+    // Storage that was away may hold more than what was begun without it.
+    let theirs = primary
+        .and_then(|unit| seen.units.get(unit))
+        .and_then(|unit| unit.data.position.as_ref());
+    seen.mine().data.state != UnitState::Member
+        && !covered
+        && compare(Some(position), theirs).is_gt()
 }
 
 /// Returns the quorum that fits the members as they are.

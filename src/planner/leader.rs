@@ -95,7 +95,7 @@ fn founding(seen: &Observation) -> Option<Founding> {
         }
         let lost = seen.units.get(&current.unit).is_none_or(|unit| unit.dying);
         if !lost {
-            return Some(current.clone());
+            return Some(passed_on(seen, current).unwrap_or_else(|| current.clone()));
         }
         if current.reason == FoundingReason::Found {
             return Some(Founding {
@@ -106,6 +106,34 @@ fn founding(seen: &Observation) -> Option<Founding> {
         }
     }
     restore(seen, current).or_else(|| Some(current.clone()))
+}
+
+/// Names another founder when the present one has given its turn back because it cannot start.
+///
+/// Safe, since it founds only under a turn, and until this is decided it gets none.
+fn passed_on(seen: &Observation, current: &Founding) -> Option<Founding> {
+    let founder = &seen.units.get(&current.unit)?.data;
+    let request = &founder.turn;
+    let in_force =
+        seen.app_wanted.turn.as_ref().is_some_and(|grant| {
+            grant.holder == current.unit && turn::in_force(grant, Some(request))
+        });
+    // A first request has number 1: what is above it, or a number without a wish, gave one back.
+    let gave_back = request.number > u64::from(request.wants.is_some());
+    let silent = seen.server(&current.unit).is_none() && seen.sentinel(&current.unit).is_none();
+    if current.reason != FoundingReason::Found || in_force || !gave_back || !silent {
+        return None;
+    }
+    let (next, _) = seen
+        .units
+        .iter()
+        .filter(|(name, unit)| **name != current.unit && !unit.dying)
+        .find(|(_, unit)| unit.data.turn.wants.is_some())?;
+    Some(Founding {
+        unit: next.clone(),
+        generation: current.generation + 1,
+        ..current.clone()
+    })
 }
 
 /// Decides whose copy everybody starts from again, when no process knows a primary any more.
@@ -120,6 +148,10 @@ fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
         return None;
     }
     let members = seen.members();
+    // A member that leaves and does not answer now may still hold everything.
+    if seen.voters() > members.len() {
+        return None;
+    }
     let nobody_knows = members.is_empty() || seen.naming() == Naming::Bare;
     if !nobody_knows {
         return None;

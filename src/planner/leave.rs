@@ -4,13 +4,15 @@
 //! is done is seen to be done. A dead peer is skipped, not waited for.
 
 use super::{
-    Plan,
+    Plan, gate,
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
-    observation::{Lease, Observation, Process, Role},
+    observation::{Lease, Observation, Process, Role, Server},
     peer_data::UnitState,
     reason::Reason,
+    repair,
     step::Step,
+    view::Naming,
 };
 
 /// Plans the next steps of leaving.
@@ -28,11 +30,30 @@ pub fn plan(seen: &Observation) -> Plan {
         .collect();
     // Nobody stays: the whole application goes, or everything is scaled away. The data is saved
     // for whoever attaches the storage again; there is nobody to tell.
-    if staying.is_empty() || data.state != UnitState::Member {
+    if data.state != UnitState::Member {
         return stop_only(seen);
+    }
+    if staying.is_empty() {
+        return last_to_go(seen);
+    }
+    // Its data may be the newest, and nobody serves: it comes back before it leaves.
+    if seen.local.server == Process::Stopped && !saved(seen) && seen.serving().is_empty() {
+        match gate::plan(seen) {
+            plan @ (Plan::Act { .. } | Plan::ActAndPoll { .. }) => return plan,
+            plan if was_primary(seen) => return plan,
+            // What a replica waits for may never come: the evidence decides below.
+            _ => {}
+        }
     }
     if let Some(wait) = lease(seen) {
         return wait;
+    }
+    // A hand-over whose caller died: until the Sentinels know the primary, they might elect another.
+    if let Some(to) = repair::unfinished(seen) {
+        return Plan::act(
+            vec![Step::CompleteHandOver { to }],
+            "the Sentinels were not told",
+        );
     }
     if seen.local.server == Process::Running {
         return part(seen, &remaining, &staying);
@@ -48,6 +69,38 @@ pub fn plan(seen: &Observation) -> Plan {
 
 fn stopped(seen: &Observation) -> bool {
     seen.local.server == Process::Stopped && seen.local.sentinel == Process::Stopped
+}
+
+/// Returns whether the data was saved in order when the server stopped.
+fn saved(seen: &Observation) -> bool {
+    let identity = seen.local.identity.as_ref();
+    let position = identity.and_then(|identity| identity.position.as_ref());
+    !seen.local.has_data || position.is_some_and(|position| position.clean)
+}
+
+fn was_primary(seen: &Observation) -> bool {
+    let identity = seen.local.identity.as_ref();
+    let position = identity.and_then(|identity| identity.position.as_ref());
+    position.is_some_and(|position| position.primary)
+}
+
+/// Plans for when no member stays: a unit that is about to join takes the data over first.
+///
+/// Without it that unit would begin anew with nothing, while the data left with this one.
+fn last_to_go(seen: &Observation) -> Plan {
+    let newcomer = seen
+        .units
+        .iter()
+        .find(|(_, unit)| !unit.dying && unit.data.state == UnitState::New);
+    let Some((newcomer, _)) = newcomer.filter(|_| seen.local.server == Process::Running) else {
+        return stop_only(seen);
+    };
+    if seen.lease == Lease::Mine {
+        return Plan::act(vec![Step::ReleaseLease], "a unit that joins needs it");
+    }
+    Plan::Poll(Reason::LastCopy(format!(
+        "{newcomer} has not joined yet and would begin without the data; wait until it has, or remove it too"
+    )))
 }
 
 /// Plans an orderly stop without telling anybody.
@@ -162,22 +215,8 @@ fn part(seen: &Observation, remaining: &[UnitName], staying: &[UnitName]) -> Pla
             Plan::act(steps, "another unit is primary")
         }
         Role::Replica { .. } => {
-            let somebody_holds_the_data = staying.iter().any(|unit| {
-                seen.server(unit).is_some_and(|other| {
-                    other.loading.is_none()
-                        && match &other.role {
-                            Role::Primary => true,
-                            Role::Replica { syncing, .. } => {
-                                syncing.is_none() && other.priority > 0
-                            }
-                        }
-                })
-            });
-            let primary_serves = seen.primary().is_some_and(|primary| primary != seen.me);
-            if !somebody_holds_the_data && !primary_serves {
-                return Plan::Poll(Reason::LastCopy(
-                    "no unit that stays answers, so this one may hold the last copy; bring another back, or remove this unit with --force".to_owned(),
-                ));
+            if let Some(wait) = without_primary(seen, server, staying) {
+                return wait;
             }
             // The fence falls first: with this replica gone the primary could miss it.
             let fence = min_replicas_to_write(remaining.len());
@@ -201,6 +240,41 @@ fn part(seen: &Observation, remaining: &[UnitName], staying: &[UnitName]) -> Pla
             Plan::act(steps, "a replica leaves")
         }
     }
+}
+
+/// Returns what a replica has to wait for because no primary serves; nothing when it may leave.
+///
+/// While a majority of Sentinels answers, one of them will promote a replica: leaving before would
+/// take away the votes, and perhaps the newest copy.
+fn without_primary(seen: &Observation, server: &Server, staying: &[UnitName]) -> Option<Plan> {
+    if seen.primary().is_some_and(|primary| primary != seen.me) {
+        return None;
+    }
+    if !matches!(seen.naming(), Naming::TooFew { .. }) {
+        let to = seen.best_replica().filter(|_| repair::overdue(seen));
+        return Some(to.map_or(Plan::Poll(Reason::FailingOver), |to| {
+            Plan::act(vec![Step::Promote { to }], "the primary stays away")
+        }));
+    }
+    let held = staying.iter().any(|unit| {
+        seen.server(unit).is_some_and(|other| {
+            other.loading.is_none()
+                && match &other.role {
+                    Role::Primary => true,
+                    Role::Replica { syncing, .. } => {
+                        syncing.is_none()
+                            && other.priority > 0
+                            && other.history == server.history
+                            && other.offset >= server.offset
+                    }
+                }
+        })
+    });
+    (!held).then(|| {
+        Plan::Poll(Reason::LastCopy(
+            "no unit that stays holds as much, so this one may hold the last copy; bring another back, or remove this unit with --force".to_owned(),
+        ))
+    })
 }
 
 /// Plans how the Sentinels that remain forget this unit; nothing when they have.
@@ -227,7 +301,15 @@ fn forget(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
             .filter_map(|unit| seen.monitor(unit))
             .any(|monitor| monitor.down || monitor.agreed_down || monitor.failing_over);
         if busy {
-            return Some(Plan::Poll(Reason::FailingOver));
+            // A primary that stays away must not keep this unit: a RESET would only make the
+            // survivors forget each other, and their leader clears what is left over later.
+            let hopeless = seen.primary().is_none()
+                && !seen.failing_over()
+                && (matches!(seen.naming(), Naming::TooFew { .. }) || repair::overdue(seen));
+            return (!hopeless).then_some(Plan::Poll(Reason::FailingOver));
+        }
+        if seen.primary().is_none() {
+            return Some(Plan::Poll(Reason::NoPrimary));
         }
         let steps = vec![
             Step::TakeLease,

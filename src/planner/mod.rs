@@ -23,6 +23,10 @@ pub mod view;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +35,7 @@ pub use self::{
     names::UnitName,
     observation::{Intent, Observation},
     reason::{Reason, Severity, bytes},
+    reconcile::give_up,
     repair::OUTAGE_PATIENCE_MS,
     step::Step,
     upkeep::restart_obstacle,

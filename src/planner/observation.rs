@@ -157,6 +157,9 @@ pub struct Local {
     pub complete_data: bool,
     /// Whether the data is so large that loading it takes longer than promoting a replica.
     pub slow_to_load: bool,
+    /// Whether the machine started anew since the data was last seen: the last second of the log
+    /// may never have reached the disk.
+    pub rebooted: bool,
     /// Whether Sentinel's own file is there.
     pub has_sentinel_file: bool,
     /// Version of valkey-server here, if it was found.

@@ -6,7 +6,7 @@ use super::{
     numbers::{min_replicas_to_write, sentinel_quorum},
     observation::{Lease, Observation, Process, Role, Server, Storage, Users},
     peer_data::{TurnKind, UnitState},
-    reason::Reason,
+    reason::{Reason, Severity},
     repair,
     step::Step,
     upkeep,
@@ -16,13 +16,18 @@ use super::{
 /// Plans the next steps of this unit.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
-    if let Some(reason) = obstacle(seen) {
-        return Plan::Wait(reason);
-    }
     let running = seen.local.server == Process::Running;
+    // What a stopped server holds is told before anything is decided on it.
+    if !running && unpublished(seen) {
+        return Plan::act(vec![Step::RecordPosition], "others compare what they hold");
+    }
+    if let Some(reason) = obstacle(seen) {
+        return blocked(seen, reason);
+    }
     let member = seen.mine().data.state == UnitState::Member;
     // The watcher wakes the charm when what it waits for comes, so it runs as soon as there is something to watch.
-    if seen.local.watch == Process::Stopped && (running || member) {
+    let concerned = running || member || seen.holds_turn();
+    if seen.local.watch == Process::Stopped && concerned {
         return Plan::act(vec![Step::StartWatch], "the watcher does not run");
     }
     if !running {
@@ -43,6 +48,52 @@ pub fn plan(seen: &Observation) -> Plan {
     } else {
         join(seen, server)
     }
+}
+
+/// Returns whether the record beside the data is this deployment's, and the others do not have it.
+fn unpublished(seen: &Observation) -> bool {
+    let mine = seen.mine();
+    seen.local.identity.as_ref().is_some_and(|identity| {
+        seen.app.deployment_id.as_ref() == Some(&identity.deployment_id)
+            && identity.position.is_some()
+            && identity.position != mine.data.position
+            && mine.data.state != UnitState::Left
+    })
+}
+
+/// Plans for a unit that cannot go on for a reason of its own: it keeps nobody else waiting.
+fn blocked(seen: &Observation, reason: Reason) -> Plan {
+    let turn = &seen.mine().data.turn;
+    // A founder that never asked says so by a number, so that the leader names another.
+    let founder = turn.number == 0
+        && seen
+            .app
+            .founding
+            .as_ref()
+            .is_some_and(|founding| !founding.done && founding.unit == seen.me);
+    let stopped = seen.local.server == Process::Stopped;
+    if reason.severity() == Severity::Blocked && stopped && (turn.wants.is_some() || founder) {
+        return Plan::ActAndWait {
+            steps: vec![Step::ReleaseTurn],
+            reason,
+        };
+    }
+    Plan::Wait(reason)
+}
+
+/// Returns what this unit gives back when its steps do not work, so that others can go on.
+///
+/// It asks anew with the next event, and stands behind everybody who waited.
+#[must_use]
+pub fn give_up(seen: &Observation) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if seen.holds_turn() {
+        steps.push(Step::ReleaseTurn);
+        if seen.lease == Lease::Mine {
+            steps.push(Step::ReleaseLease);
+        }
+    }
+    steps
 }
 
 /// Returns what must be there before anything can be done.
@@ -69,7 +120,7 @@ fn obstacle(seen: &Observation) -> Option<Reason> {
 
 /// Plans how a unit whose server runs joins the set.
 fn join(seen: &Observation, server: &Server) -> Plan {
-    if !seen.holds_turn() {
+    if !seen.may_join() {
         return gate::ask_for_turn(seen);
     }
     let Role::Replica {
@@ -78,6 +129,10 @@ fn join(seen: &Observation, server: &Server) -> Plan {
         syncing,
     } = &server.role
     else {
+        // Promoted after everything was done but saying so.
+        if matches!(seen.naming(), Naming::Agreed { host, .. } if host == seen.local.address) {
+            return Plan::act(joined(seen), "the Sentinels elected this unit");
+        }
         return found(seen);
     };
     if let Some(wait) = gate::lease_first(seen) {
@@ -122,7 +177,13 @@ fn join(seen: &Observation, server: &Server) -> Plan {
     if let Some(wait) = discovered(seen, &members) {
         return wait;
     }
-    let everybody: Vec<UnitName> = members.iter().chain([&seen.me]).cloned().collect();
+    Plan::act(joined(seen), "every active Sentinel knows this unit")
+}
+
+/// Returns the steps that make this unit a member.
+fn joined(seen: &Observation) -> Vec<Step> {
+    let mut everybody = seen.members();
+    everybody.push(seen.me.clone());
     let mut steps = raise(seen, &everybody);
     steps.extend([
         Step::SetState(UnitState::Member),
@@ -130,7 +191,7 @@ fn join(seen: &Observation, server: &Server) -> Plan {
         Step::ReleaseTurn,
         Step::ReleaseLease,
     ]);
-    Plan::act(steps, "every active Sentinel knows this unit")
+    steps
 }
 
 /// Returns the steps that set the quorum and the fence for `everybody`.

@@ -2,6 +2,7 @@
 
 use super::{
     Plan,
+    names::UnitName,
     observation::{Observation, Role, Server},
     peer_data::FoundingReason,
     reason::Reason,
@@ -29,8 +30,35 @@ pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
         Naming::Agreed { host, .. } => agreed(seen, server, &host),
         Naming::Bare => bare(seen),
         Naming::Split => Some(Plan::Poll(Reason::NoPrimary)),
-        Naming::TooFew { .. } => None,
+        // A Sentinel that lost its state may be the one that is missing.
+        Naming::TooFew { .. } => (seen.primary().is_some()
+            && seen.sentinel(&seen.me).is_some()
+            && seen.monitor(&seen.me).is_none())
+        .then(|| bare(seen))
+        .flatten(),
     }
+}
+
+/// Returns the primary in fact, where the Sentinels name a server that follows it: a hand-over
+/// that stopped half-way.
+pub(super) fn unfinished(seen: &Observation) -> Option<UnitName> {
+    let Naming::Agreed { host, .. } = seen.naming() else {
+        return None;
+    };
+    let named = seen.server(seen.unit_at(&host)?)?;
+    let Role::Replica { of, .. } = &named.role else {
+        return None;
+    };
+    let in_fact = seen.unit_at(of)?;
+    seen.serving().contains(in_fact).then(|| in_fact.clone())
+}
+
+/// Returns whether the primary has been away for so long that Sentinel will not replace it any more.
+pub(super) fn overdue(seen: &Observation) -> bool {
+    seen.members()
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .any(|monitor| monitor.agreed_down && monitor.down_for_ms >= OUTAGE_PATIENCE_MS)
 }
 
 /// A person decided that this unit's data counts: it serves, and the Sentinels that are there are told.
@@ -89,7 +117,7 @@ fn agreed(seen: &Observation, server: &Server, host: &str) -> Option<Plan> {
         Some((Role::Primary, None)) => follow_named(server, host),
         // It loads its data: the Sentinels wait, and so does everybody.
         Some((_, Some(progress))) => Some(Plan::Poll(Reason::Loading(progress))),
-        Some((Role::Replica { of, .. }, None)) => Some(not_serving(seen, &named, of)),
+        Some((Role::Replica { .. }, None)) => Some(not_serving(seen, &named)),
         None => Some(gone(seen, host)),
     }
 }
@@ -113,40 +141,44 @@ fn follow_named(server: &Server, host: &str) -> Option<Plan> {
 }
 
 /// The named primary is a replica: a hand-over stopped half-way, or a promotion never happened.
-fn not_serving(seen: &Observation, named: &super::names::UnitName, of: &str) -> Plan {
-    let in_fact = seen
-        .unit_at(of)
-        .filter(|unit| seen.serving().contains(unit))
-        .cloned();
-    match in_fact {
+fn not_serving(seen: &Observation, named: &UnitName) -> Plan {
+    match unfinished(seen) {
         Some(to) if to == seen.me || seen.leader => Plan::act(
             vec![Step::CompleteHandOver { to }],
             "the Sentinels were not told",
         ),
         Some(_) => Plan::Poll(Reason::FailingOver),
-        None if seen.serving().is_empty() && (*named == seen.me || seen.leader) => {
-            Plan::act(vec![Step::Promote { to: named.clone() }], "nobody serves")
+        None if seen.serving().is_empty() => {
+            // One that is still receiving its data, or was cut off since its start, is no primary.
+            let whole = seen.server(named).is_some_and(|server| {
+                server.priority > 0 && matches!(server.role, Role::Replica { syncing: None, .. })
+            });
+            let to = Some(named.clone()).filter(|_| whole);
+            match to.or_else(|| seen.best_replica()) {
+                Some(to) if to == seen.me || seen.leader => {
+                    Plan::act(vec![Step::Promote { to }], "nobody serves")
+                }
+                _ => Plan::Poll(Reason::NoPrimary),
+            }
         }
         None => Plan::Poll(Reason::NoPrimary),
     }
 }
 
 /// The named primary does not answer: that is Sentinel's business, unless it cannot.
+///
+/// The best copy sees to it itself, so that nobody depends on a leader that may be gone too.
 fn gone(seen: &Observation, host: &str) -> Plan {
-    if !seen.leader || !seen.serving().is_empty() {
+    if !seen.serving().is_empty() {
         return Plan::Poll(Reason::NoPrimary);
     }
-    let members = seen.members();
-    let long_gone = members
-        .iter()
-        .filter_map(|unit| seen.monitor(unit))
-        .filter(|monitor| monitor.agreed_down && monitor.down_for_ms >= OUTAGE_PATIENCE_MS)
-        .count()
-        >= 1;
     let missing = seen.unit_at(host).cloned();
-    match (long_gone, seen.best_replica()) {
-        (true, Some(to)) => Plan::act(vec![Step::Promote { to }], "the primary stays away"),
-        (_, _) => Plan::Poll(missing.map_or(Reason::NoPrimary, Reason::BestCopyMissing)),
+    match seen.best_replica().filter(|_| overdue(seen)) {
+        Some(to) if to == seen.me || seen.leader => {
+            Plan::act(vec![Step::Promote { to }], "the primary stays away")
+        }
+        Some(_) => Plan::Poll(Reason::FailingOver),
+        None => Plan::Poll(missing.map_or(Reason::NoPrimary, Reason::BestCopyMissing)),
     }
 }
 

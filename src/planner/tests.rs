@@ -1,6 +1,12 @@
 //! Decisions as tables: one line a case, the expected answer in plain text.
 
-use super::{Plan, Step, fixture::seen, invariants, leader, observation::Lease, plan};
+use super::{
+    Observation, Plan, Step,
+    fixture::seen,
+    invariants, leader,
+    observation::{Lease, Seen},
+    plan,
+};
 
 /// Writes a plan as a table shows it.
 fn show(plan: &Plan) -> String {
@@ -137,6 +143,8 @@ fn a_former_primary_keeps_its_data_aside_before_it_follows() {
     {
         position.primary = true;
     }
+    let known = observation.units.get_mut(&super::fixture::unit(2)).unwrap();
+    known.data.position.as_mut().unwrap().primary = true;
     assert_eq!(
         show(&plan(&observation)),
         "act: keep the data set aside; start the server as replica of 10.0.0.0"
@@ -454,4 +462,266 @@ fn the_units_that_are_left_promote_one_when_the_primary_was_removed_by_force() {
         }
         assert_eq!(show(&plan(&observation)), expected, "{case} {down_for_ms}");
     }
+}
+
+/// Makes an observation in which `change` was applied to what its Sentinels say.
+fn with_monitors(text: &str, change: impl Fn(&mut super::observation::Monitor)) -> Observation {
+    let mut observation = seen(text);
+    for seen in observation.sentinels.values_mut() {
+        if let Seen::Known(sentinel) = seen
+            && let Some(monitor) = sentinel.monitor.as_mut()
+        {
+            change(monitor);
+        }
+    }
+    observation
+}
+
+#[test]
+fn who_leaves_does_not_take_the_votes_for_a_failover_along() {
+    check(&[
+        // The others need this unit's vote to replace the primary.
+        (
+            "me=2 leaving lease=unknown names=0 0:X 1:R 2:Rd",
+            "poll: waiting for a failover to end",
+        ),
+        // Too few can vote with it as well: it goes, if a unit that stays holds as much.
+        (
+            "me=3 leaving lease=unknown names=0 0:X 1:X 2:R 3:Rd 4:X",
+            "act: set min-replicas-to-write 1 on valkey/2; stop Sentinel; save and stop the server",
+        ),
+        (
+            "me=2 leaving lease=unknown names=0 0:X 1:X 2:Rd 3:R 4:X",
+            "poll: cannot leave: no unit that stays holds as much, so this one may hold the last copy; \
+             bring another back, or remove this unit with --force",
+        ),
+        // A hand-over whose caller died is completed first.
+        (
+            "me=1 leaving lease=unknown names=1 0:P 1:Rd 2:R",
+            "act: complete the hand-over to valkey/0",
+        ),
+    ]);
+    let away = |monitor: &mut super::observation::Monitor| {
+        monitor.down = true;
+        monitor.agreed_down = true;
+        monitor.down_for_ms = super::OUTAGE_PATIENCE_MS;
+    };
+    for (case, expected) in [
+        // No replica was promotable for Sentinel, so the one that leaves sees to it.
+        (
+            "me=2 leaving lease=unknown names=0 0:X 1:Ro 2:Rd",
+            "act: promote valkey/1",
+        ),
+        // Gone from here, the primary dead: the survivors clear up when they can.
+        (
+            "me=2 leaving lease=unknown names=0 0:X 1:R 2:Rdsz",
+            "act: set the state to Left",
+        ),
+        // The best copy sees to itself; the leader may be gone too.
+        ("me=1 names=0 0:X 1:R 2:R", "act: promote valkey/1"),
+        (
+            "me=2 names=0 0:X 1:R 2:R",
+            "poll: waiting for a failover to end",
+        ),
+        ("me=2 leader names=0 0:X 1:R 2:R", "act: promote valkey/1"),
+    ] {
+        let mut observation = with_monitors(case, away);
+        if let Some(identity) = observation.local.identity.as_mut() {
+            identity.position.as_mut().unwrap().clean = true;
+        }
+        let me = observation.me.clone();
+        if let Some(known) = observation.units.get_mut(&me) {
+            known.data.position.as_mut().unwrap().clean = true;
+        }
+        assert_eq!(show(&plan(&observation)), expected, "{case}");
+    }
+}
+
+#[test]
+fn the_last_member_waits_for_a_unit_that_is_about_to_join() {
+    check(&[
+        (
+            "me=0 leaving 0:Pd 1:N",
+            "poll: cannot leave: valkey/1 has not joined yet and would begin without the data; \
+             wait until it has, or remove it too",
+        ),
+        (
+            "me=0 leaving lease=mine 0:Pd 1:N",
+            "act: give the lease back",
+        ),
+        // The leader may be the one that waits: the lease alone keeps the order.
+        (
+            "me=1 asks 0:Pd 1:N",
+            "act: take the lease on membership changes",
+        ),
+        (
+            "me=1 asks 0:Pd 1:N lease=mine",
+            "act: claim the data for decision 1; start the server as replica of 10.0.0.0",
+        ),
+        (
+            "me=1 asks 0:P 1:N",
+            "wait: waiting for the leader to grant the turn",
+        ),
+        (
+            "me=0 leaving 0:Pd 1:Nd",
+            "act: stop Sentinel; save and stop the server",
+        ),
+    ]);
+    // It leaves and does not answer just now: no reason to begin anew.
+    assert_eq!(leader::duties(&seen("me=1 leader 0:Xd 1:N")), vec![]);
+}
+
+#[test]
+fn a_unit_that_cannot_start_keeps_nobody_waiting() {
+    let blocked = |text: &str| {
+        let mut observation = seen(text);
+        observation.storage = super::observation::Storage::Problem("read-only".to_owned());
+        observation
+    };
+    for (case, expected) in [
+        (
+            "me=1 turn=1 0:P 1:N",
+            "act: give the turn back; wait: cannot use the storage: read-only",
+        ),
+        ("me=1 0:P 1:N", "wait: cannot use the storage: read-only"),
+        (
+            "me=0 founding=0 0:N 1:N",
+            "act: give the turn back; wait: cannot use the storage: read-only",
+        ),
+    ] {
+        assert_eq!(show(&plan(&blocked(case))), expected, "{case}");
+    }
+    // A step that does not work.
+    let failing = seen("me=1 turn=1 0:P 1:N lease=mine");
+    assert_eq!(
+        super::give_up(&failing),
+        vec![Step::ReleaseTurn, Step::ReleaseLease]
+    );
+    assert_eq!(super::give_up(&seen("me=1 asks 0:P 1:N")), vec![]);
+    // The leader names another founder once the first has given its turn back.
+    let mut observation = seen("me=1 leader asks founding=0 0:N 1:N");
+    assert_eq!(leader::duties(&observation), vec![]);
+    let founder = observation.units.get_mut(&super::fixture::unit(0)).unwrap();
+    founder.data.turn.number = 2;
+    let duties: Vec<String> = leader::duties(&observation)
+        .iter()
+        .map(Step::to_string)
+        .collect();
+    assert_eq!(
+        duties,
+        [
+            "let valkey/1 serve (decision 2)",
+            "grant the turn to valkey/1"
+        ]
+    );
+}
+
+#[test]
+fn a_sentinel_without_state_neither_votes_nor_contradicts() {
+    let mut observation = seen("me=1 0:P 1:R 2:X");
+    if let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&super::fixture::unit(1)) {
+        sentinel.monitor = None;
+    }
+    assert_eq!(
+        show(&plan(&observation)),
+        "act: let Sentinel monitor 10.0.0.0 with quorum 2; announce Sentinel to the others"
+    );
+}
+
+#[test]
+fn a_server_that_returns_serves_only_what_is_surely_the_best() {
+    check(&[
+        // A power cut takes the last second of the log along; the replica has it.
+        ("me=0 rebooted 0:Ps 1:R", "act: promote valkey/1"),
+        (
+            "me=0 rebooted 0:Ps 1:X 2:Ro names=0",
+            "act: start the server as primary",
+        ),
+        // Its disk is gone, and the other never synced since it started: somebody must wait.
+        (
+            "me=0 0:Pse 1:X 2:Ro names=0",
+            "poll: waiting for valkey/1, which may hold the newest data; action `confirm-data-source` overrides",
+        ),
+        // Two that leave may be cut off, and may have elected one of them.
+        (
+            "me=2 names=2 0:Xd 1:Xd 2:Rs",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+    ]);
+    // Elected, but its databag was never written.
+    let mut elected = seen("me=1 turn=1 0:X 1:J 2:R names=1 lease=unknown");
+    if let Some(Seen::Known(server)) = elected.servers.get_mut(&super::fixture::unit(1)) {
+        server.role = super::observation::Role::Primary;
+    }
+    for number in [0, 2] {
+        let vote = super::fixture::unit(number);
+        elected
+            .sentinels
+            .insert(vote, elected.sentinels[&elected.me].clone());
+    }
+    assert!(show(&plan(&elected)).contains("set the state to Member"));
+    // An order of the leader ends where a majority knows better.
+    let mut observation = seen("me=2 founding=2 0:X 1:R 2:Rs names=0");
+    observation.app.founding.as_mut().unwrap().reason = super::peer_data::FoundingReason::Restore;
+    assert_eq!(
+        show(&plan(&observation)),
+        "act: start the server as replica of 10.0.0.0"
+    );
+}
+
+#[test]
+fn storage_that_stayed_is_compared_before_anybody_serves() {
+    let mut observation = seen("me=1 leader founding=0 1:N 2:N");
+    observation.app.founding.as_mut().unwrap().done = true;
+    let position = |offset| super::peer_data::Position {
+        history: "h".to_owned(),
+        offset,
+        epoch: 1,
+        primary: true,
+        clean: true,
+        recorded_at: 1,
+    };
+    observation.local.has_data = true;
+    observation.local.identity = Some(super::peer_data::Identity {
+        deployment_id: "d".to_owned(),
+        unit: super::fixture::unit(0),
+        generation: 1,
+        position: Some(position(5)),
+    });
+    assert_eq!(
+        show(&plan(&observation)),
+        "act: record the position of the data"
+    );
+    // The better copy is at the higher number.
+    for (number, offset) in [(1, 5), (2, 7)] {
+        let known = observation.units.get_mut(&super::fixture::unit(number));
+        known.unwrap().data.position = Some(position(offset));
+    }
+    observation.app_wanted = observation.app.clone();
+    let duties: Vec<String> = leader::duties(&observation)
+        .iter()
+        .map(Step::to_string)
+        .collect();
+    assert_eq!(duties, ["let valkey/2 serve (decision 2)"]);
+    // Too late to be asked: what may be newer is kept aside before it is overwritten.
+    let mut late = seen("me=1 turn=1 0:P 1:N lease=mine");
+    late.local = super::observation::Local {
+        address: late.local.address.clone(),
+        ..observation.local.clone()
+    };
+    late.local.identity.as_mut().unwrap().position = Some(super::peer_data::Position {
+        primary: false,
+        epoch: 9,
+        history: "other".to_owned(),
+        ..position(5)
+    });
+    late.units
+        .get_mut(&super::fixture::unit(1))
+        .unwrap()
+        .data
+        .position = late.local.identity.as_ref().unwrap().position.clone();
+    assert_eq!(
+        show(&plan(&late)),
+        "act: claim the data for decision 1; keep the data set aside; start the server as replica of 10.0.0.0"
+    );
 }

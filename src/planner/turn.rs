@@ -40,7 +40,8 @@ pub fn held_by(grant: Option<&Grant>, me: &UnitName, request: &TurnRequest) -> b
 /// Decides the turn as it should stand now; `units` holds every unit that is not provably gone.
 ///
 /// Requests that restore redundancy come first, then the oldest, then the name: the same view
-/// gives the same answer.
+/// gives the same answer. Whoever had the turn last comes after all others, so that a unit which
+/// gives it back because it cannot use it, and asks anew, keeps nobody waiting.
 #[must_use]
 pub fn next_grant(current: Option<&Grant>, units: &BTreeMap<UnitName, Claim>) -> Option<Grant> {
     if let Some(grant) = current
@@ -53,10 +54,12 @@ pub fn next_grant(current: Option<&Grant>, units: &BTreeMap<UnitName, Claim>) ->
         .filter(|(_, claim)| !claim.dying)
         .filter_map(|(name, claim)| {
             let kind: TurnKind = claim.request.wants?;
-            Some((kind, claim.request.asked_at, name, claim.request.number))
+            let had_it = current.is_some_and(|grant| grant.holder == *name);
+            let request = &claim.request;
+            Some((had_it, kind, request.asked_at, name, request.number))
         })
         .min()
-        .map(|(_, _, name, number)| Grant {
+        .map(|(_, _, _, name, number)| Grant {
             holder: name.clone(),
             number,
         })
@@ -119,6 +122,12 @@ mod tests {
                 "holder asks anew and queues",
                 Some((0, 1)),
                 vec!["3 start 9", "1 start 5"],
+                Some((1, 1)),
+            ),
+            (
+                "whoever had it goes last",
+                Some((0, 1)),
+                vec!["3 start 1", "1 restart 5"],
                 Some((1, 1)),
             ),
             (

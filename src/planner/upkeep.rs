@@ -185,11 +185,12 @@ fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
             min_replicas: min_replicas_to_write(seen.members().len()),
             from_snapshot: true,
         }),
-        None => steps.push(Step::StartServer {
+        None if server.role == Role::Primary => steps.push(Step::StartServer {
             follow: None,
             min_replicas: 0,
             from_snapshot: false,
         }),
+        None => return Some(Plan::Poll(Reason::NoPrimary)),
     }
     steps.push(Step::ReleaseTurn);
     Some(Plan::act(steps, "restart to take up settings"))
@@ -260,8 +261,13 @@ fn departed(seen: &Observation) -> Option<Plan> {
     if !seen.leader || seen.turn_holder().is_some_and(|holder| *holder != seen.me) {
         return None;
     }
-    // A unit whose address is not known yet might be the stranger; wait until it has told it.
-    if seen.units.values().any(|unit| unit.data.address.is_none()) {
+    // A unit that has asked for a turn, but whose address cannot be read, might be the stranger.
+    // One that has never written anything has started nothing.
+    let nameless = |unit: &super::observation::Unit| {
+        unit.data.address.is_none()
+            && (unit.data.turn.number > 0 || unit.data.state != UnitState::New)
+    };
+    if !seen.malformed.is_empty() || seen.units.values().any(nameless) {
         return None;
     }
     let members = seen.members();

@@ -22,9 +22,9 @@ pub enum Naming {
     Split,
     /// A majority answers and none of them monitors anything.
     Bare,
-    /// Too few answer.
+    /// Too few answer, or too few of those that answer monitor anything.
     TooFew {
-        /// How many answer.
+        /// How many answer and monitor something.
         answering: usize,
         /// How many are needed.
         needed: usize,
@@ -157,6 +157,13 @@ impl Observation {
                 };
             }
         }
+        // One that lost its state contradicts nobody: it is only not there.
+        if hosts.len() < needed {
+            return Naming::TooFew {
+                answering: hosts.len(),
+                needed,
+            };
+        }
         Naming::Split
     }
 
@@ -229,6 +236,34 @@ impl Observation {
             .map(|monitor| monitor.epoch)
             .max()
             .unwrap_or(0)
+    }
+
+    /// Returns how many units say that they are members, those among them that are leaving too.
+    ///
+    /// What could have voted without this unit knowing, because it is cut off from them.
+    #[must_use]
+    pub fn voters(&self) -> usize {
+        self.units
+            .values()
+            .filter(|unit| unit.data.state == UnitState::Member)
+            .count()
+    }
+
+    /// Returns whether this unit may join: it holds the turn, or all members are leaving.
+    ///
+    /// Who leaves waits for somebody to take the data over, and its hook may be what keeps the
+    /// leader from granting the turn; the lease still lets only one unit change the set.
+    #[must_use]
+    pub fn may_join(&self) -> bool {
+        if self.holds_turn() {
+            return true;
+        }
+        let members = self.members();
+        let all_leave = !members.is_empty()
+            && members
+                .iter()
+                .all(|unit| self.units.get(unit).is_some_and(|known| known.dying));
+        all_leave && self.mine().data.turn.wants.is_some() && self.turn_holder().is_none()
     }
 
     /// Returns whether this unit holds the turn, by what was committed before this hook.

@@ -19,7 +19,9 @@ pub(super) async fn record(
     credentials: &Credentials,
 ) -> anyhow::Result<()> {
     let info = server_client(address, credentials).await?.info().await?;
-    if info.loading.is_some() {
+    // A replica without its primary counts from anew after a start: the older record says more.
+    let cut_off = info.role == Role::Replica && !info.link.as_ref().is_some_and(|link| link.up);
+    if info.loading.is_some() || cut_off {
         return Ok(());
     }
     let view = sentinel_client(address, credentials)
