@@ -1,5 +1,7 @@
 //! What holds for every plan, whatever was seen.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::{
@@ -37,18 +39,18 @@ fn description() -> impl Strategy<Value = String> {
         .prop_map(|(units, words, lease, names, turn, founding, me)| {
             let mut text = format!("me={} lease={lease}", me.index(units.len()));
             for word in words {
-                text += &format!(" {word}");
+                let _ = write!(text, " {word}");
             }
             for (name, value) in [("names", names), ("turn", turn)] {
                 if let Some(value) = value {
-                    text += &format!(" {name}={value}");
+                    let _ = write!(text, " {name}={value}");
                 }
             }
             if let Some((name, value)) = founding {
-                text += &format!(" {name}={value}");
+                let _ = write!(text, " {name}={value}");
             }
             for (number, (letter, marks)) in units.iter().enumerate() {
-                text += &format!(" {number}:{letter}{}", marks.concat());
+                let _ = write!(text, " {number}:{letter}{}", marks.concat());
             }
             text
         })
@@ -108,7 +110,7 @@ fn apply(observation: &mut Observation, number: u8, twist: &Twist) {
                 server.loading = Some(Progress {
                     done: 1,
                     total: None,
-                })
+                });
             }
             Twist::Primary => server.role = Role::Primary,
             Twist::Priority => server.priority = 0,
