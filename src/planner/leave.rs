@@ -251,7 +251,9 @@ fn without_primary(seen: &Observation, server: &Server, staying: &[UnitName]) ->
         return None;
     }
     if !matches!(seen.naming(), Naming::TooFew { .. }) {
-        let to = seen.best_replica().filter(|_| repair::overdue(seen));
+        let to = seen
+            .best_replica()
+            .filter(|_| repair::overdue(seen) && seen.serving().is_empty());
         return Some(to.map_or(Plan::Poll(Reason::FailingOver), |to| {
             Plan::act(vec![Step::Promote { to }], "the primary stays away")
         }));

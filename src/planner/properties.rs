@@ -198,7 +198,7 @@ fn sound(text: &str, seen: &Observation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_plan_is_sound(
         text in description(),

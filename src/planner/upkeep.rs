@@ -11,6 +11,7 @@ use super::{
     reason::Reason,
     reconcile,
     step::Step,
+    view::Naming,
 };
 
 /// Plans the upkeep of this unit.
@@ -185,15 +186,22 @@ fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
             min_replicas: min_replicas_to_write(seen.members().len()),
             from_snapshot: true,
         }),
-        None if server.role == Role::Primary => steps.push(Step::StartServer {
-            follow: None,
-            min_replicas: 0,
-            from_snapshot: false,
-        }),
+        None if server.role == Role::Primary && !named_elsewhere(seen) => {
+            steps.push(Step::StartServer {
+                follow: None,
+                min_replicas: 0,
+                from_snapshot: false,
+            })
+        }
         None => return Some(Plan::Poll(Reason::NoPrimary)),
     }
     steps.push(Step::ReleaseTurn);
     Some(Plan::act(steps, "restart to take up settings"))
+}
+
+/// Returns whether a majority of Sentinels names another host as primary.
+fn named_elsewhere(seen: &Observation) -> bool {
+    matches!(seen.naming(), Naming::Agreed { host, .. } if host != seen.local.address)
 }
 
 /// Returns why a restart of this unit's server now would cost redundancy or writes, if it would.
