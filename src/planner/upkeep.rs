@@ -191,7 +191,7 @@ fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
                 follow: None,
                 min_replicas: 0,
                 from_snapshot: false,
-            })
+            });
         }
         None => return Some(Plan::Poll(Reason::NoPrimary)),
     }
