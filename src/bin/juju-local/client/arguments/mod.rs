@@ -62,7 +62,7 @@ pub enum Command {
     /// Relate two applications
     #[command(alias = "relate")]
     Integrate {
-        /// The two ends, each APPLICATION[:ENDPOINT]
+        /// The two ends, each APPLICATION or APPLICATION:ENDPOINT
         #[arg(num_args = 2, required = true, value_name = "APPLICATION[:ENDPOINT]")]
         endpoints: Vec<String>,
         /// How long to wait.
@@ -71,7 +71,7 @@ pub enum Command {
     },
     /// Remove a relation
     RemoveRelation {
-        /// The two ends, each APPLICATION[:ENDPOINT]
+        /// The two ends, each APPLICATION or APPLICATION:ENDPOINT
         #[arg(num_args = 2, required = true, value_name = "APPLICATION[:ENDPOINT]")]
         endpoints: Vec<String>,
     },
