@@ -91,6 +91,13 @@ pub fn of_application(charm: &Charm, seen: &Observation) -> Status {
     if let Some(problem) = &charm.option_problem {
         return Status::new(StatusKind::Blocked, problem.clone());
     }
+    let trouble = seen.members().into_iter().find_map(|unit| {
+        let trouble = seen.server(&unit)?.disk_trouble.clone()?;
+        Some(format!("{unit} cannot write data to disk: {trouble}"))
+    });
+    if let Some(trouble) = trouble {
+        return Status::new(StatusKind::Blocked, trouble);
+    }
     let members = seen.members().len();
     let expected = seen.units.values().filter(|unit| !unit.dying).count();
     match seen.primary() {

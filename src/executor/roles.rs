@@ -1,7 +1,7 @@
 //! Steps that change who is primary and who follows.
 
 use anyhow::Context as _;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     charm::Charm,
@@ -183,5 +183,12 @@ async fn finish(
     );
     let entry = history::Entry::of_record(record, planned, |host| seen.show_host(host));
     charm.juju.mine.last_change = serde_json::to_string(&entry).ok();
-    history::append(&workload(charm)?, entry).await
+    // What happened has happened: a disk that cannot take the record does not undo it.
+    if let Err(error) = history::append(&workload(charm)?, entry).await {
+        warn!(
+            error = format!("{error:#}"),
+            "Cannot note the change of the primary"
+        );
+    }
+    Ok(())
 }
