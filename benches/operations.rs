@@ -113,7 +113,7 @@ fn measure_scaling(model: &Model, writers: &Writers) {
     model.remove_units(&[&settled.replicas[0].name]);
     let settled = model.settled(3, A_UNIT);
     row(
-        "remove a replica until all agree",
+        "remove a replica of four units until all agree",
         &seconds(started.elapsed()),
     );
     writers.refresh(model);
@@ -125,7 +125,7 @@ fn measure_scaling(model: &Model, writers: &Writers) {
     model.remove_units(&[&settled.primary.name]);
     model.settled(3, A_UNIT);
     row(
-        "remove the primary until all agree",
+        "remove the primary of four units until all agree",
         &seconds(started.elapsed()),
     );
     writers.refresh(model);
