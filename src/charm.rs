@@ -10,7 +10,7 @@ use crate::{
     planner::{
         UnitName,
         observation::{Storage, Unit, Users},
-        peer_data::{AppData, Databag, UnitData},
+        peer_data::{AppData, Databag, TurnRequest, UnitData},
     },
     valkey::{Credentials, configuration::Options},
     workload::Workload,
@@ -102,6 +102,29 @@ pub struct WatchFile {
     pub run: PathBuf,
     /// Passwords of the internal users.
     pub credentials: BTreeMap<String, String>,
+}
+
+impl JujuSide {
+    /// Returns a number above every one that this unit used or was granted, even if its databag was lost.
+    #[must_use]
+    pub fn next_turn_number(&self) -> u64 {
+        let granted = self
+            .app
+            .turn
+            .as_ref()
+            .filter(|grant| grant.holder == self.me)
+            .map_or(0, |grant| grant.number);
+        self.mine.turn.number.max(granted).saturating_add(1)
+    }
+
+    /// Gives the turn back by letting the number rise beyond the granted one.
+    pub fn release_turn(&mut self) {
+        self.mine.turn = TurnRequest {
+            number: self.next_turn_number(),
+            wants: None,
+            asked_at: 0,
+        };
+    }
 }
 
 impl Charm {

@@ -99,16 +99,10 @@ fn sample(charm: &Charm) -> Option<ServerSettings> {
     })
 }
 
-/// Returns the server settings that can be changed while it runs; none while the options are wrong.
-#[must_use]
-pub fn runtime(charm: &Charm) -> BTreeMap<String, String> {
-    if charm.option_problem.is_some() {
-        return BTreeMap::new();
-    }
-    let settings = sample(charm)
-        .map(|settings| settings.run_time())
-        .unwrap_or_default();
+/// Returns the server settings that can be changed while it runs.
+fn runtime(settings: &ServerSettings) -> BTreeMap<String, String> {
     settings
+        .run_time()
         .into_iter()
         .filter(|(name, _)| *name != PLANNED)
         .map(|(name, value)| (name.to_owned(), value))
@@ -119,8 +113,10 @@ pub fn runtime(charm: &Charm) -> BTreeMap<String, String> {
 #[must_use]
 pub fn wanted(charm: &Charm) -> Settings {
     let down_after_ms = u64::try_from(charm.options.detection.as_millis()).unwrap_or(u64::MAX);
-    let digest = sample(charm)
-        .map(|settings| settings.restart_digest())
+    let sample = sample(charm);
+    let digest = sample
+        .as_ref()
+        .map(ServerSettings::restart_digest)
         .unwrap_or_default();
     match (&charm.option_problem, &charm.juju.mine.settings) {
         (Some(problem), running) => Settings {
@@ -131,7 +127,7 @@ pub fn wanted(charm: &Charm) -> Settings {
         },
         (None, _) => Settings {
             down_after_ms,
-            runtime: runtime(charm),
+            runtime: sample.as_ref().map(runtime).unwrap_or_default(),
             start_digest: digest,
             problems: Vec::new(),
         },

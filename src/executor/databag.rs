@@ -79,34 +79,11 @@ pub(super) async fn set_state(charm: &mut Charm, state: UnitState) -> anyhow::Re
 
 /// Asks for the turn under a number that was never used before.
 pub(super) fn request_turn(charm: &mut Charm, kind: TurnKind) {
-    let number = next_number(charm);
     charm.juju.mine.turn = TurnRequest {
-        number,
+        number: charm.juju.next_turn_number(),
         wants: Some(kind),
         asked_at: unix_now(),
     };
-}
-
-/// Gives the turn back by letting the number rise beyond the granted one.
-pub(super) fn release_turn(charm: &mut Charm) {
-    let number = next_number(charm);
-    charm.juju.mine.turn = TurnRequest {
-        number,
-        wants: None,
-        asked_at: 0,
-    };
-}
-
-/// Returns a number above every one that this unit used or was granted, even if its databag was lost.
-fn next_number(charm: &Charm) -> u64 {
-    let granted = charm
-        .juju
-        .app
-        .turn
-        .as_ref()
-        .filter(|grant| grant.holder == charm.juju.me)
-        .map_or(0, |grant| grant.number);
-    charm.juju.mine.turn.number.max(granted).saturating_add(1)
 }
 
 /// Marks the data as this deployment's and this unit's, and as following a founding decision.

@@ -51,7 +51,7 @@ async fn run(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Resu
             Ok(())
         }
         Step::ReleaseTurn => {
-            databag::release_turn(charm);
+            charm.juju.release_turn();
             Ok(())
         }
         Step::SetState(state) => databag::set_state(charm, *state).await,

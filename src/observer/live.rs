@@ -47,12 +47,12 @@ pub async fn look(charm: &Charm, intent: Intent) -> Observation {
             Some((unit.clone(), host?))
         })
         .collect();
+    let wanted = settings::wanted(charm);
     let mut servers = BTreeMap::new();
     let mut sentinels = BTreeMap::new();
     let mut runtime = BTreeMap::new();
     if let Some(credentials) = &charm.credentials {
-        let wanted = settings::runtime(charm);
-        let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+        let names: Vec<&str> = wanted.runtime.keys().map(String::as_str).collect();
         let asked = hosts.iter().map(|(unit, host)| {
             let extra = if *unit == juju.me {
                 names.as_slice()
@@ -89,7 +89,7 @@ pub async fn look(charm: &Charm, intent: Intent) -> Observation {
         app_wanted: juju.app_wanted.clone(),
         units,
         malformed: juju.malformed.clone(),
-        settings: settings::wanted(charm),
+        settings: wanted,
         users: juju.users.clone(),
         storage: juju.storage.clone(),
         local: local::look(charm, runtime).await,

@@ -8,9 +8,7 @@ use tracing::warn;
 
 use crate::{
     charm::Charm,
-    planner::peer_data::{
-        AppData, Founding, FoundingReason, Identity, Malformed, TurnRequest, UnitState,
-    },
+    planner::peer_data::{AppData, Founding, FoundingReason, Identity, Malformed, UnitState},
     workload::Backend as _,
 };
 
@@ -53,7 +51,8 @@ pub(super) async fn mend(charm: &mut Charm, own: &[Malformed], app: &[Malformed]
         };
     }
     if own.iter().any(|problem| problem.key == "turn") {
-        give_back(charm);
+        // Gives back whatever turn this unit holds: numbers only rise, and the next is beyond the granted one.
+        charm.juju.release_turn();
     }
     if charm.juju.mine.position.is_none() {
         charm.juju.mine.position = identity.and_then(|identity| identity.position);
@@ -66,21 +65,6 @@ pub(super) async fn mend(charm: &mut Charm, own: &[Malformed], app: &[Malformed]
         warn!("Values of the application's databag were lost and are written again");
         charm.juju.malformed.drain(..app.len());
     }
-}
-
-/// Gives back whatever turn this unit holds: numbers only rise, and this one is beyond the granted one.
-fn give_back(charm: &mut Charm) {
-    let granted = charm
-        .juju
-        .app
-        .turn
-        .as_ref()
-        .filter(|grant| grant.holder == charm.juju.me)
-        .map_or(0, |grant| grant.number);
-    charm.juju.mine.turn = TurnRequest {
-        number: granted.saturating_add(1),
-        ..TurnRequest::default()
-    };
 }
 
 /// Returns this unit's own mark beside its data, and whether it has a Sentinel of an earlier life.
