@@ -8,6 +8,7 @@
 mod actions;
 mod command_line;
 mod databags;
+mod driver;
 mod engine;
 mod failures;
 mod lifecycle;

@@ -66,6 +66,15 @@ pub const NETWORK_TRIES: u32 = 200;
 /// Longest path of a unix socket, in bytes; longer ones are reached through `/proc/self/fd`.
 pub const SOCKET_PATH_MAX: usize = 100;
 
+/// Longest that one call of a machine driver may take, apart from `run`: a machine that boots needs minutes.
+pub const DRIVER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Most bytes that are read of what such a call prints: an address, or why it failed.
+pub const DRIVER_OUTPUT_MAX: u64 = 16 * 1024;
+
+/// Pause before a machine that did not come up is asked for again.
+pub const DRIVER_RETRY: Duration = Duration::from_secs(2);
+
 /// Most bytes in one databag (Juju 4.0 checks this at commit).
 pub const DATABAG_MAX: usize = 16 * 1024 * 1024;
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::charm;
-use crate::limits::TICK;
+use crate::limits::{DRIVER_RETRY, TICK};
 
 use super::commands::{run_action, run_command};
+use super::driver::Driver;
 use super::hooks::{finish, run_hook};
 use super::model::{Life, Machine, Status};
 use super::resolver::{self, Flight, Hook, Kind, Next, Step};
@@ -37,6 +38,7 @@ pub fn start_all(engine: &Arc<Engine>, state: &mut State) {
 /// Lives a unit's life to its end.
 fn live(engine: &Arc<Engine>, name: &str) {
     let mut placed = false;
+    let mut machine = false;
     loop {
         let mut state = engine.lock();
         let Some(unit) = state.model.units.get(name) else {
@@ -48,6 +50,12 @@ fn live(engine: &Arc<Engine>, name: &str) {
         // An agent that cannot reach the controller learns nothing and may begin nothing.
         if unit.state != Machine::Up || unit.cut {
             drop(engine.wait(state, TICK));
+            continue;
+        }
+        if !machine {
+            let driver = Driver::of(&state.model, name);
+            drop(state);
+            machine = come_up(engine, name, driver.as_ref());
             continue;
         }
         if !placed {
@@ -73,6 +81,30 @@ fn live(engine: &Arc<Engine>, name: &str) {
                 drop(state);
                 step(engine, name, next);
             }
+        }
+    }
+}
+
+/// Asks for the unit's machine, where a driver makes it; tells whether the unit has one now.
+fn come_up(engine: &Engine, name: &str, driver: Option<&Driver>) -> bool {
+    match driver.map(Driver::up) {
+        None => true,
+        Some(Ok(address)) => {
+            let mut state = engine.lock();
+            state.set_address(name, address);
+            engine.save(&state);
+            true
+        }
+        Some(Err(error)) => {
+            let text = format!("cannot start the machine: {error:#}");
+            engine.log.write(name, "ERROR", "juju.provisioner", &text);
+            let mut state = engine.lock();
+            if let Some(unit) = state.model.units.get_mut(name) {
+                unit.agent = Status::now("allocating", &text);
+            }
+            engine.save(&state);
+            drop(engine.wait(state, DRIVER_RETRY));
+            false
         }
     }
 }

@@ -260,6 +260,7 @@ fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<
         number,
         machine,
         host,
+        address: None,
         life: Life::Alive,
         dead_since: None,
         force_at: None,

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use crate::api::{Handle, Response};
 
+use super::driver::Driver;
 use super::model::{Databag, Lease, Machine, Model, Settings, Unit, Variant, later};
 use super::processes::Marks;
 use super::removal::unit_marks;
 use super::state::{Engine, State};
-use super::{hooks, network, processes};
+use super::{driver, hooks, network, processes};
 
 /// Returns the name of the packet filter's table for a unit.
 #[must_use]
@@ -43,11 +44,13 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
         }
         Handle::Freeze(unit) => {
             let entries = set_machine(engine, &unit, Machine::Frozen)?;
+            tell(engine, &unit, "freeze")?;
             processes::signal_all(&entries, Signal::STOP);
         }
         Handle::Thaw(unit) => {
             let entries = unit_marks(engine, &engine.lock().model, &unit);
             processes::signal_all(&entries, Signal::CONT);
+            tell(engine, &unit, "thaw")?;
             set_machine(engine, &unit, Machine::Up)?;
         }
         Handle::Kill(unit) => kill(engine, &unit)?,
@@ -57,7 +60,10 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
         Handle::Variant(text) => set_variant(engine, &text)?,
         Handle::Setting(changes) => {
             let mut state = engine.lock();
-            state.model.settings = changed(&state.model.settings, &changes)?;
+            let settings = changed(&state.model.settings, &changes)?;
+            driver::check(&state.model, settings.machine_driver.as_deref())
+                .map_err(|error| format!("{error:#}"))?;
+            state.model.settings = settings;
             let until = later(jiff::Timestamp::now(), state.model.settings.lease_seconds);
             for application in state.model.applications.values_mut() {
                 if let Some(lease) = &mut application.lease {
@@ -173,6 +179,7 @@ fn set_machine(engine: &Engine, unit: &str, machine: Machine) -> Result<Marks, S
 /// Ends a unit's processes and agent at once.
 fn kill(engine: &Engine, unit: &str) -> Result<(), String> {
     let entries = set_machine(engine, unit, Machine::Down)?;
+    tell(engine, unit, "kill")?;
     let left = processes::end_all(&entries, false);
     if left.is_empty() {
         Ok(())
@@ -181,10 +188,26 @@ fn kill(engine: &Engine, unit: &str) -> Result<(), String> {
     }
 }
 
+/// Tells the unit's machine driver, where there is one, what a handle means.
+fn tell(engine: &Engine, unit: &str, verb: &str) -> Result<(), String> {
+    let driver = Driver::of(&engine.lock().model, unit);
+    driver
+        .map_or(Ok(()), |driver| driver.tell(verb))
+        .map_err(|error| format!("cannot {verb} {unit}: {error:#}"))
+}
+
 /// Starts a unit's machine again, after ending what still runs on it.
 fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
     kill(engine, unit)?;
+    let driver = Driver::of(&engine.lock().model, unit);
+    let address = driver
+        .map(|driver| driver.reboot())
+        .transpose()
+        .map_err(|error| format!("cannot reboot {unit}: {error:#}"))?;
     let mut state = engine.lock();
+    if let Some(address) = address {
+        state.set_address(unit, address);
+    }
     if lose_disk {
         for storage in state.model.storage.values() {
             if storage
@@ -215,15 +238,23 @@ fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
 
 /// Cuts a unit's address off, or heals it.
 fn cut(engine: &Engine, unit: &str, on: bool) -> Result<(), String> {
-    let (address, table) = {
+    let (address, table, driver) = {
         let state = engine.lock();
         let found = state.model.units.get(unit).ok_or_else(|| missing(unit))?;
         if found.cut == on {
             return Ok(());
         }
-        (state.model.address(found), table(&state.model, found))
+        (
+            state.model.address(found),
+            table(&state.model, found),
+            Driver::of(&state.model, unit),
+        )
     };
-    network::cut(address, &table, on).map_err(|error| format!("{error:#}"))?;
+    match driver {
+        Some(driver) => driver.tell(if on { "cut" } else { "heal" }),
+        None => network::cut(address, &table, on),
+    }
+    .map_err(|error| format!("{error:#}"))?;
     let mut state = engine.lock();
     if let Some(found) = state.model.units.get_mut(unit) {
         found.cut = on;

@@ -7,6 +7,7 @@
 //! tools       the hook tools' answers                             commit    a run's changes, all or nothing
 //! clock       leases, removals, timers                            removal   how things go away
 //! hook        what hooks are and are called                       secrets   owners, readers, revisions
+//! driver      the program that gives units machines of their own
 //! link        how others start the engine and talk to it
 //! ```
 
@@ -16,6 +17,7 @@ mod commands;
 mod commit;
 mod context;
 mod deploy;
+mod driver;
 mod handles;
 mod hook;
 mod hooks;
@@ -268,17 +270,22 @@ fn juju_exec(engine: &Arc<Engine>, call: JujuExecCall) -> ToolEnd {
 
 /// Ends all processes of the model and removes what the engine has made.
 fn destroy(engine: &Arc<Engine>) -> Result<()> {
-    let (uuid, cut) = {
+    let (uuid, cut, drivers) = {
         let mut state = engine.lock();
         state.ending = true;
         let model = &state.model;
         let cut: Vec<_> = model
             .units
             .values()
-            .filter(|unit| unit.cut)
+            .filter(|unit| unit.cut && model.settings.machine_driver.is_none())
             .map(|unit| (model.address(unit), handles::table(model, unit)))
             .collect();
-        (model.uuid.clone(), cut)
+        let drivers: Vec<_> = model
+            .units
+            .keys()
+            .filter_map(|unit| driver::Driver::of(model, unit))
+            .collect();
+        (model.uuid.clone(), cut, drivers)
     };
     engine.wake();
     for (address, table) in cut {
@@ -296,6 +303,9 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
     );
     if !left.is_empty() {
         bail!("cannot end processes {left:?} of the model");
+    }
+    for driver in drivers {
+        driver.tell("down")?;
     }
     for name in Paths::made() {
         let path = engine.paths.root.join(name);

@@ -162,6 +162,8 @@ pub struct Settings {
     pub force_wait_seconds: f64,
     /// Seed of the order among equals, which Juju leaves to chance.
     pub seed: u64,
+    /// Program that gives each unit a machine of its own; without one they share this machine.
+    pub machine_driver: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -175,6 +177,7 @@ impl Default for Settings {
             removal_seconds: 10.0,
             force_wait_seconds: 60.0,
             seed: 0,
+            machine_driver: None,
         }
     }
 }
@@ -252,6 +255,9 @@ pub struct Unit {
     pub machine: u64,
     /// Host number of its address.
     pub host: u8,
+    /// Address of the machine that a driver made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     /// Alive, Dying or Dead.
     pub life: Life,
     /// When it was seen dead.
@@ -492,7 +498,21 @@ impl Model {
     /// Returns a unit's address.
     #[must_use]
     pub fn address(&self, unit: &Unit) -> Ipv4Addr {
-        Ipv4Addr::new(127, self.network[0], self.network[1], unit.host)
+        unit.address.unwrap_or(Ipv4Addr::new(
+            127,
+            self.network[0],
+            self.network[1],
+            unit.host,
+        ))
+    }
+
+    /// Returns a unit's address as people see it: empty while its machine is being made.
+    #[must_use]
+    pub fn shown_address(&self, unit: &Unit) -> String {
+        if self.settings.machine_driver.is_some() && unit.address.is_none() {
+            return String::new();
+        }
+        self.address(unit).to_string()
     }
 
     /// Returns the engine's own address.

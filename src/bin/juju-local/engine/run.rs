@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use crate::limits::{BUSY_GRACE, LOG_LINE_MAX, OUTPUT_GRACE, OUTPUT_MAX, POLL};
 
 use super::context::Context;
+use super::driver::Driver;
 use super::model::Model;
 use super::paths::Paths;
 use super::resolver::Kind;
@@ -86,7 +87,7 @@ impl Running {
     }
 }
 
-/// Starts a process in the charm directory; its output is kept, and logged line by line unless it is a
+/// Starts a process in the charm directory, on the unit's own machine where it has one; its output is kept, and logged line by line unless it is a
 /// command with text for standard input.
 ///
 /// # Errors
@@ -101,7 +102,15 @@ pub fn start(
     logger: &str,
     stdin: Option<&str>,
 ) -> Result<Running> {
-    let mut command = Command::new(program);
+    let driver = Driver::of(&engine.lock().model, unit);
+    let (program, arguments) = match driver {
+        Some(driver) => driver.wrap(program, arguments),
+        None => (
+            program.to_path_buf(),
+            arguments.iter().map(|&one| one.to_owned()).collect(),
+        ),
+    };
+    let mut command = Command::new(&program);
     command
         .args(arguments)
         .env_clear()

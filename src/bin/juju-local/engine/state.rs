@@ -1,6 +1,7 @@
 //! The engine's memory: the saved model and what lives only as long as the engine.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use crate::api::{JujuExecCall, ToolEnd};
 
 use super::context::Context;
 use super::log::DebugLog;
-use super::model::{Life, Map, Model};
+use super::model::{Life, Map, Model, Variant};
 use super::paths::Paths;
 use super::resolver::{self, Next, Remote, RemoteRelation};
 use super::secrets::{self, hex};
@@ -225,18 +226,11 @@ impl State {
         let Some(unit) = self.model.units.get(name) else {
             return;
         };
-        let address = self.model.address(unit).to_string();
+        let fill = own_addresses(&self.model.address(unit).to_string(), variant);
         if let Some(relation) = self.model.relations.get_mut(&relation)
             && relation.life == Life::Alive
             && relation.scope.insert(name.to_owned())
         {
-            let mut fill = Map::from([
-                ("ingress-address".to_owned(), address.clone()),
-                ("egress-subnets".to_owned(), format!("{address}/32")),
-            ]);
-            if !variant.is_four() {
-                fill.insert("private-address".to_owned(), address);
-            }
             relation
                 .units
                 .entry(name.to_owned())
@@ -245,6 +239,25 @@ impl State {
         }
         if let Some(unit) = self.model.units.get_mut(name) {
             unit.local.relations.entry(relation).or_default();
+        }
+    }
+
+    /// Notes the address of a unit's machine; others learn of a new one through its databags.
+    pub fn set_address(&mut self, name: &str, address: Ipv4Addr) {
+        let Some(unit) = self.model.units.get_mut(name) else {
+            return;
+        };
+        let before = unit.address.replace(address);
+        if before.is_none_or(|before| before == address) {
+            return;
+        }
+        let fill = own_addresses(&address.to_string(), self.model.variant);
+        for relation in self.model.relations.values_mut() {
+            if relation.scope.contains(name)
+                && let Some(bag) = relation.units.get_mut(name)
+            {
+                bag.apply(&fill);
+            }
         }
     }
 
@@ -257,6 +270,18 @@ impl State {
             unit.local.relations.remove(&relation);
         }
     }
+}
+
+/// Returns what Juju itself writes into a unit's databag.
+fn own_addresses(address: &str, variant: Variant) -> Map {
+    let mut fill = Map::from([
+        ("ingress-address".to_owned(), address.to_owned()),
+        ("egress-subnets".to_owned(), format!("{address}/32")),
+    ]);
+    if !variant.is_four() {
+        fill.insert("private-address".to_owned(), address.to_owned());
+    }
+    fill
 }
 
 /// Returns the hash whose change raises `config-changed`: options, trust and address.

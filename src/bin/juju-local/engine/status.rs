@@ -121,7 +121,7 @@ fn base(application: &Application) -> BaseReport {
 }
 
 fn machine(model: &Model, unit: &Unit) -> MachineReport {
-    let address = model.address(unit).to_string();
+    let address = model.shown_address(unit);
     let created = model
         .applications
         .get(&unit.application)
@@ -250,7 +250,7 @@ fn unit(model: &Model, unit: &Unit) -> UnitReport {
         leader: model.is_leader(&unit.name),
         machine: unit.machine.to_string(),
         open_ports: ports(unit),
-        public_address: model.address(unit).to_string(),
+        public_address: model.shown_address(unit),
     }
 }
 
@@ -313,7 +313,7 @@ pub fn show_unit(model: &Model, name: &str) -> Result<Value, String> {
     if !app.version.is_empty() {
         shown.insert("workload-version".to_owned(), json!(app.version));
     }
-    let address = model.address(unit).to_string();
+    let address = model.shown_address(unit);
     shown.insert("machine".to_owned(), json!(unit.machine.to_string()));
     shown.insert("opened-ports".to_owned(), json!(ports(unit)));
     shown.insert("public-address".to_owned(), json!(address));

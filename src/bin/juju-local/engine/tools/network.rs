@@ -53,6 +53,7 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
     }
     let address = call.model().address(unit);
     let [first, second, third, _] = address.octets();
+    let interface = if address.is_loopback() { "lo" } else { "eth0" };
     let (ip, subnet) = (address.to_string(), format!("{address}/32"));
     let names = [
         "bind-address",
@@ -78,7 +79,7 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
         [] => json!({
             "bind-addresses": [{
                 "mac-address": "00:00:00:00:00:00",
-                "interface-name": "lo",
+                "interface-name": interface,
                 "addresses": [{
                     "hostname": "",
                     "value": ip,
