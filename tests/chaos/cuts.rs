@@ -1,0 +1,92 @@
+//! The network loses or rejects packets: all of a unit's, one way, between two, and the clients'.
+
+use std::time::Duration;
+
+use crate::{
+    net::{CLIENT_ADDRESS, How, Way},
+    report::{Bars, FENCED, UNIT_LOST},
+    world::World,
+    writers::v4,
+};
+
+/// How long a cut lasts: long after a replica was promoted.
+const CUT: Duration = Duration::from_secs(14);
+
+/// What holds for every isolated primary.
+const ISOLATED: Bars = Bars {
+    lost: None,
+    gap: Some(UNIT_LOST),
+    displaced_for: Some(FENCED),
+    displaced_after_heal: Some(0),
+    unkept_allowed: false,
+    confirmed_allowed: false,
+};
+
+/// Isolates the primary, until a replica was promoted and for some time more.
+fn isolate_primary(case: &'static str, way: Way, how: How) {
+    let mut world = World::new(case);
+    let old = world.primary.clone();
+    world.begin();
+    world.isolate(&old, way, how);
+    world.replaced(&old);
+    world.last(CUT);
+    world.rejoin(&old);
+    world.report(3).judge(&ISOLATED);
+}
+
+#[test]
+fn cut_drop_both_ways() {
+    isolate_primary("cut_drop_both_ways", Way::Both, How::Drop);
+}
+
+#[test]
+fn cut_reject_both_ways() {
+    isolate_primary("cut_reject_both_ways", Way::Both, How::Reject);
+}
+
+#[test]
+fn cut_drop_what_it_sends() {
+    isolate_primary("cut_drop_what_it_sends", Way::Out, How::Drop);
+}
+
+#[test]
+fn cut_drop_what_it_is_sent() {
+    isolate_primary("cut_drop_what_it_is_sent", Way::In, How::Drop);
+}
+
+#[test]
+fn cut_from_one_replica() {
+    let mut world = World::new("cut_from_one_replica");
+    let (primary, replica) = (v4(world.primary.address), v4(world.replicas[0].address));
+    world.begin();
+    world.net.cut(primary, &[replica], Way::Both, How::Drop);
+    world.last(CUT);
+    world.net.heal();
+    world.end();
+    let report = world.report(3);
+    // The majority sees the primary: nothing changes for clients.
+    report.judge(&Bars {
+        lost: Some(0),
+        gap: Some(Duration::from_secs(1)),
+        ..Bars::default()
+    });
+}
+
+#[test]
+fn cut_from_the_clients_only() {
+    let mut world = World::new("cut_from_the_clients_only");
+    world.begin();
+    let primary = v4(world.primary.address);
+    world
+        .net
+        .cut(primary, &[CLIENT_ADDRESS], Way::Both, How::Drop);
+    world.last(CUT);
+    world.net.heal();
+    world.end();
+    let report = world.report(3);
+    report.judge(&Bars {
+        lost: Some(0),
+        gap: Some(CUT + Duration::from_secs(3)),
+        ..Bars::default()
+    });
+}

@@ -1,0 +1,160 @@
+//! Processes and whole units die, or freeze and wake.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::{
+    report::{Bars, FENCED, SERVER_KILLED, UNIT_LOST},
+    support::model::A_UNIT,
+    world::{World, signal},
+};
+
+/// How long a frozen process sleeps: long after a replica was promoted.
+const FROZEN: Duration = Duration::from_secs(20);
+
+/// What a crash may cost: nothing that a replica had, and what it takes along is on its disk.
+const CRASH: Bars = Bars {
+    lost: None,
+    gap: Some(UNIT_LOST),
+    displaced_for: Some(FENCED),
+    displaced_after_heal: Some(0),
+    unkept_allowed: false,
+    confirmed_allowed: false,
+};
+
+#[test]
+fn kill_the_server() {
+    let mut world = World::new("kill_the_server");
+    let process = world.model.server_process(world.primary.address);
+    world.begin();
+    signal(process, Signal::KILL);
+    world.report(3).judge(&Bars {
+        gap: Some(SERVER_KILLED),
+        ..CRASH
+    });
+}
+
+#[test]
+fn kill_sentinel() {
+    let mut world = World::new("kill_sentinel");
+    let process = world.model.sentinel_process(world.primary.address);
+    world.begin();
+    signal(process, Signal::KILL);
+    world.report(3).judge(&Bars {
+        lost: Some(0),
+        gap: Some(Duration::from_secs(1)),
+        ..Bars::default()
+    });
+}
+
+#[test]
+fn kill_server_and_sentinel() {
+    let mut world = World::new("kill_server_and_sentinel");
+    let server = world.model.server_process(world.primary.address);
+    let sentinel = world.model.sentinel_process(world.primary.address);
+    world.begin();
+    signal(sentinel, Signal::KILL);
+    signal(server, Signal::KILL);
+    world.report(3).judge(&CRASH);
+}
+
+#[test]
+fn kill_watcher_and_server() {
+    let mut world = World::new("kill_watcher_and_server");
+    let server = world.model.server_process(world.primary.address);
+    let watcher = world.watcher_processes(&world.primary);
+    world.begin();
+    for process in watcher {
+        signal(process, Signal::KILL);
+    }
+    signal(server, Signal::KILL);
+    let old = world.primary.clone();
+    world.replaced(&old);
+    // Nobody wakes that unit's charm now but its own timer; the others go on without it.
+    world.model.handle(&["setting", "update-status-seconds=2"]);
+    world.report(3).judge(&CRASH);
+}
+
+#[test]
+fn kill_the_unit() {
+    let mut world = World::new("kill_the_unit");
+    let lost = world.primary.clone();
+    world.begin();
+    world.model.handle(&["kill", &lost.name]);
+    world.replaced(&lost);
+    world.last(Duration::from_secs(10));
+    world.end();
+    world.model.handle(&["reboot", &lost.name]);
+    world.report(3).judge(&CRASH);
+}
+
+#[test]
+fn freeze_the_server() {
+    let mut world = World::new("freeze_the_server");
+    let frozen = world.primary.clone();
+    let process = world.model.server_process(frozen.address);
+    world.begin();
+    signal(process, Signal::STOP);
+    world.replaced(&frozen);
+    world.last(FROZEN);
+    world.end();
+    World::wake(process);
+    world.report(3).judge(&CRASH);
+}
+
+#[test]
+fn freeze_sentinel() {
+    let mut world = World::new("freeze_sentinel");
+    let process = world.model.sentinel_process(world.primary.address);
+    world.begin();
+    signal(process, Signal::STOP);
+    world.last(FROZEN / 2);
+    world.end();
+    World::wake(process);
+    world.report(3).judge(&Bars {
+        lost: Some(0),
+        gap: Some(Duration::from_secs(1)),
+        ..Bars::default()
+    });
+}
+
+#[test]
+fn freeze_the_unit() {
+    let mut world = World::new("freeze_the_unit");
+    let frozen = world.primary.clone();
+    world.begin();
+    world.model.handle(&["freeze", &frozen.name]);
+    world.replaced(&frozen);
+    world.last(FROZEN);
+    world.end();
+    world.model.handle(&["thaw", &frozen.name]);
+    world.report(3).judge(&Bars {
+        // The moment in which all of it wakes; its own bound is measured elsewhere.
+        displaced_after_heal: None,
+        displaced_for: None,
+        ..CRASH
+    });
+}
+
+#[test]
+fn two_units_one_after_the_other() {
+    let mut world = World::new("two_units_one_after_the_other");
+    let first = world.primary.clone();
+    let began = world.begin();
+    world.model.handle(&["kill", &first.name]);
+    let second = world.replaced(&first);
+    world.model.handle(&["reboot", &first.name]);
+    world.model.settled(3, A_UNIT * 2);
+    println!("settled after the first {:?}", began.elapsed());
+    world.model.handle(&["kill", &second.name]);
+    world.replaced(&second);
+    world.end();
+    world.model.handle(&["reboot", &second.name]);
+    world.report(3).judge(&Bars {
+        gap: Some(UNIT_LOST),
+        displaced_for: None,
+        displaced_after_heal: None,
+        ..CRASH
+    });
+}
