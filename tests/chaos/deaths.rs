@@ -100,7 +100,13 @@ fn freeze_the_server() {
     world.last(FROZEN);
     world.end();
     World::wake(process);
-    world.report(3).judge(&CRASH);
+    world.report(3).judge(&Bars {
+        // What waited in its sockets.
+        lost: Some(8),
+        displaced_after_heal: Some(8),
+        displaced_for: None,
+        ..CRASH
+    });
 }
 
 #[test]
