@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::OnceLock,
@@ -102,7 +103,8 @@ pub struct Passwords {
 #[derive(Debug)]
 pub struct Model {
     state: TempDir,
-    server: Option<PathBuf>,
+    charm: PathBuf,
+    environment: Vec<String>,
     passwords: OnceLock<Passwords>,
     _slot: Slot,
 }
@@ -119,15 +121,34 @@ impl Model {
     }
 
     fn with_server(server: Option<PathBuf>) -> Self {
+        let mut environment = vec!["VALKEY_OPERATOR_WORKLOAD=process".to_owned()];
+        environment
+            .extend(server.map(|server| format!("VALKEY_OPERATOR_SERVER={}", server.display())));
+        let place = env::temp_dir();
+        Self::placed(&place, charm::folder().to_owned(), environment)
+    }
+
+    /// Makes an empty model with its state below `place`, for a charm that finds its own way of
+    /// running processes, as on Juju's machines.
+    pub fn on_machines(place: &Path, charm: PathBuf) -> Self {
+        let model = Self::placed(place, charm, Vec::new());
+        // Services run as users of their own and have to come through to their storage.
+        fs::set_permissions(model.state(), fs::Permissions::from_mode(0o755))
+            .expect("cannot open the state folder");
+        model
+    }
+
+    fn placed(place: &Path, charm: PathBuf, environment: Vec<String>) -> Self {
         let slot = Slot::take();
         // The path is short, because the sockets of the engine live below it.
         let state = tempfile::Builder::new()
             .prefix("vo-")
-            .tempdir()
+            .tempdir_in(place)
             .expect("cannot make a state folder");
         Self {
             state,
-            server,
+            charm,
+            environment,
             passwords: OnceLock::new(),
             _slot: slot,
         }
@@ -143,24 +164,13 @@ impl Model {
 
     /// Deploys `units` units with options, without waiting.
     pub fn deploy(&self, units: usize, options: &[(&str, &str)]) {
-        let charm = charm::folder().display().to_string();
+        let charm = self.charm.display().to_string();
         let units = units.to_string();
-        let mut arguments: Vec<String> = [
-            "deploy",
-            &charm,
-            APPLICATION,
-            "-n",
-            &units,
-            "--env",
-            "VALKEY_OPERATOR_WORKLOAD=process",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        if let Some(server) = &self.server {
-            arguments.extend([
-                "--env".to_owned(),
-                format!("VALKEY_OPERATOR_SERVER={}", server.display()),
-            ]);
+        let mut arguments: Vec<String> = ["deploy", &charm, APPLICATION, "-n", &units]
+            .map(str::to_owned)
+            .to_vec();
+        for variable in &self.environment {
+            arguments.extend(["--env".to_owned(), variable.clone()]);
         }
         for (option, value) in options {
             arguments.extend(["--config".to_owned(), format!("{option}={value}")]);

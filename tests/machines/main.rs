@@ -1,0 +1,18 @@
+//! The charm on booted machines: containers with systemd as their first process, each with a
+//! network namespace and an address of its own, from a root file system that
+//! `scripts/machine-root` makes of the distribution's packages.
+//!
+//! Needs root and what `scripts/setup` installs; a missing prerequisite fails.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod machines;
+mod service;
