@@ -7,6 +7,7 @@ use crate::{
     limits::HISTORY_MAX,
     planner::{Observation, UnitName},
     valkey::handover::HandoverRecord,
+    watch::Former,
     workload::{Backend as _, Workload},
 };
 
@@ -28,6 +29,12 @@ pub struct Entry {
     pub pause_ms: Option<u64>,
     /// Bytes of writes that the old primary had and the new one had not; unknown if it was gone.
     pub lost_bytes: Option<u64>,
+    /// About how many writes these are, where this unit had them.
+    #[serde(default)]
+    pub lost_writes: Option<u64>,
+    /// Name of the data set that was kept aside because of it, in this unit's storage.
+    #[serde(default)]
+    pub kept: Option<String>,
     /// Last offset of the old primary in bytes, if it was asked.
     #[serde(default)]
     pub old_offset: Option<u64>,
@@ -59,6 +66,8 @@ impl Entry {
             lost_bytes: record
                 .old_offset
                 .map(|old| old.saturating_sub(record.new_offset)),
+            lost_writes: None,
+            kept: None,
             old_offset: record.old_offset,
             new_offset: Some(record.new_offset),
             epoch: record.tally.epoch,
@@ -81,6 +90,11 @@ pub async fn read(workload: &Workload) -> Vec<Entry> {
 ///
 /// When the file cannot be written.
 pub async fn note(workload: &Workload, seen: &Observation) -> anyhow::Result<()> {
+    note_changes(workload, seen).await?;
+    note_kept(workload, &seen.me).await
+}
+
+async fn note_changes(workload: &Workload, seen: &Observation) -> anyhow::Result<()> {
     let known = read(workload).await;
     for unit in seen.units.values() {
         let entry = unit
@@ -118,11 +132,41 @@ fn observed(seen: &Observation, primary: &UnitName, from: String, epoch: u64) ->
         path: path.to_owned(),
         pause_ms: None,
         lost_bytes: lost_bytes(seen, primary),
+        lost_writes: None,
+        kept: None,
         old_offset: None,
         new_offset: None,
         epoch,
         from,
     }
+}
+
+/// Adds to the changes that displaced this unit what was kept aside then.
+async fn note_kept(workload: &Workload, me: &UnitName) -> anyhow::Result<()> {
+    let mut entries = read(workload).await;
+    let mut changed = false;
+    for set in workload.kept_sets().await? {
+        let former = set
+            .about
+            .and_then(|about| serde_json::from_slice::<Former>(&about).ok());
+        let name = set.path.file_name().and_then(|name| name.to_str());
+        let (Some(former), Some(name)) = (former, name) else {
+            continue;
+        };
+        let displaced = entries
+            .iter_mut()
+            .find(|entry| entry.from == me.as_str() && entry.epoch > former.epoch);
+        if let Some(entry) = displaced.filter(|entry| entry.kept.is_none()) {
+            entry.kept = Some(name.to_owned());
+            entry.lost_bytes = former.lost_bytes.or(entry.lost_bytes);
+            entry.lost_writes = former.lost_writes;
+            changed = true;
+        }
+    }
+    if changed {
+        save(workload, &entries).await?;
+    }
+    Ok(())
 }
 
 /// Estimates what the change lost, where this unit was the primary before.
@@ -158,9 +202,13 @@ pub async fn append(workload: &Workload, entry: Entry) -> anyhow::Result<()> {
     }
     let excess = entries.len().saturating_sub(HISTORY_MAX);
     entries.drain(..excess);
+    save(workload, &entries).await
+}
+
+async fn save(workload: &Workload, entries: &[Entry]) -> anyhow::Result<()> {
     let path = workload.layout().storage().join("failover-history.json");
     workload
-        .write(&path, &serde_json::to_vec_pretty(&entries)?, 0o600)
+        .write(&path, &serde_json::to_vec_pretty(entries)?, 0o600)
         .await?;
     Ok(())
 }

@@ -235,6 +235,11 @@ pub const FILE_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// is about to look at; more could fill the disk that the live data needs.
 pub const KEPT_SETS_MAX: usize = 2;
 
+/// How much of a log's end is read to estimate how many writes were lost, in bytes.
+///
+/// A fenced primary accepts writes for three seconds; of more the number is extrapolated.
+pub const LOST_TAIL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// Space that has to stay free beside what an operation needs, in bytes.
 ///
 /// The append-only file goes on growing meanwhile; a full disk stops all writes.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use valkey_operator::limits::{FILE_READ_BYTES_MAX, KEPT_SETS_MAX, LOG_BYTES_MAX};
 use valkey_operator::workload::{
-    Backend as _, DataDirError, Keep, Launch, Layout, ProcessWorkload, Running, Service,
+    Backend as _, DataDirError, Hold, Keep, Launch, Layout, ProcessWorkload, Running, Service,
     ServiceStatus, Signal, Stop, Stopped, Workload, WorkloadError,
 };
 
@@ -573,11 +573,11 @@ fn put_data(unit: &Unit, text: &str) {
 }
 
 #[tokio::test]
-async fn a_data_set_kept_aside_is_complete_and_does_not_change_any_more() {
+async fn a_data_set_kept_aside_is_complete_up_to_its_replacement() {
     let unit = Unit::new().await;
     assert_eq!(
         unit.workload
-            .keep_aside("nothing", Keep::Copy)
+            .keep_aside("nothing", Keep::Link)
             .await
             .unwrap(),
         None
@@ -590,7 +590,7 @@ async fn a_data_set_kept_aside_is_complete_and_does_not_change_any_more() {
 
     let set = unit
         .workload
-        .keep_aside("Before: full/../sync", Keep::Copy)
+        .keep_aside("Before: full/../sync", Keep::Link)
         .await
         .unwrap()
         .unwrap();
@@ -598,9 +598,9 @@ async fn a_data_set_kept_aside_is_complete_and_does_not_change_any_more() {
     assert!(name.ends_with("Z-before--full----sync"), "{name}");
     assert!(
         !unit.workload.data_presence().await.unwrap().is_empty(),
-        "a copy stays where it was"
+        "it stays where it was"
     );
-    // What a server goes on doing with its files must not reach the set.
+    // What a server still appends belongs to the set; what replaces its files does not.
     let growing = unit
         .layout()
         .append_only_dir()
@@ -613,12 +613,12 @@ async fn a_data_set_kept_aside_is_complete_and_does_not_change_any_more() {
         .unwrap();
     put_data(&unit, "three");
     let kept = |name: &str| fs::read_to_string(set.join(name)).unwrap();
-    for name in [
-        "dump.rdb",
-        "appendonlydir/appendonly.aof.1.base.rdb",
-        "appendonlydir/appendonly.aof.1.incr.aof",
+    for (name, content) in [
+        ("dump.rdb", "one"),
+        ("appendonlydir/appendonly.aof.1.base.rdb", "one"),
+        ("appendonlydir/appendonly.aof.1.incr.aof", "one two"),
     ] {
-        assert_eq!(kept(name), "one", "{name}");
+        assert_eq!(kept(name), content, "{name}");
     }
     assert_eq!(kept("identity.json"), "{}");
 
@@ -649,7 +649,7 @@ async fn only_the_newest_sets_are_kept_and_what_is_no_set_stays() {
         put_data(&unit, &number.to_string());
         sets.push(
             unit.workload
-                .keep_aside(&format!("set {number}"), Keep::Copy)
+                .keep_aside(&format!("set {number}"), Keep::Link)
                 .await
                 .unwrap()
                 .unwrap(),
@@ -739,7 +739,7 @@ async fn a_full_or_read_only_disk_is_told_apart() {
     put_data(&unit, "one");
     let free = unit.workload.free_space_bytes().await.unwrap();
     assert!((1..=1024 * 1024).contains(&free), "{free}");
-    let error = unit.workload.keep_aside("x", Keep::Copy).await.unwrap_err();
+    let error = unit.workload.keep_aside("x", Keep::Link).await.unwrap_err();
     assert!(
         matches!(error, WorkloadError::NoSpaceToKeep { .. }),
         "{error}"
@@ -815,4 +815,61 @@ async fn a_log_is_bounded_while_its_service_goes_on_writing() {
         "after\n",
         "a small log stays"
     );
+}
+
+#[tokio::test]
+async fn what_is_held_follows_the_files_until_it_is_sealed_or_let_go() {
+    let unit = Unit::new().await;
+    let workload = &unit.workload;
+    assert_eq!(workload.hold().await.unwrap(), Hold::Nothing);
+    assert_eq!(workload.seal_hold("none", &"x").await.unwrap(), None);
+
+    put_data(&unit, "one");
+    assert_eq!(workload.hold().await.unwrap(), Hold::Prepared);
+    workload.confirm_hold().await.unwrap();
+    workload.describe_hold(&"first").await.unwrap();
+    assert_eq!(workload.hold().await.unwrap(), Hold::Held);
+
+    // The files were replaced, and by then the server was no primary any more: not confirmed.
+    put_data(&unit, "two");
+    assert_eq!(workload.hold().await.unwrap(), Hold::Prepared);
+    assert_eq!(
+        workload.held::<String>().await.unwrap().as_deref(),
+        Some("first")
+    );
+    let set = workload
+        .seal_hold("former primary", &"sealed")
+        .await
+        .unwrap()
+        .unwrap();
+    for (name, content) in [
+        ("dump.rdb", "one"),
+        ("appendonlydir/appendonly.aof.1.incr.aof", "one"),
+        ("about.json", "\"sealed\""),
+        ("identity.json", "{}"),
+    ] {
+        assert_eq!(
+            fs::read_to_string(set.join(name)).unwrap(),
+            content,
+            "{name}"
+        );
+    }
+
+    // The same files a second time: one set, not two.
+    let again = workload
+        .keep_aside("by hand", Keep::Link)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(workload.hold().await.unwrap(), Hold::Prepared);
+    workload.confirm_hold().await.unwrap();
+    let last = workload.seal_hold("again", &"x").await.unwrap().unwrap();
+    assert!(!again.exists() && last.exists() && set.exists());
+    assert_eq!(workload.kept_sets().await.unwrap().len(), 2);
+
+    assert_eq!(workload.hold().await.unwrap(), Hold::Prepared);
+    workload.confirm_hold().await.unwrap();
+    workload.release_hold().await.unwrap();
+    assert_eq!(workload.held::<String>().await.unwrap(), None);
+    assert_eq!(workload.seal_hold("none", &"x").await.unwrap(), None);
 }

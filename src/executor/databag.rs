@@ -11,6 +11,7 @@ use crate::{
         Observation,
         observation::Role,
         peer_data::{Identity, Position, TurnKind, TurnRequest, UnitState, changed_keys},
+        view::Naming,
     },
     valkey::Credentials,
 };
@@ -136,12 +137,16 @@ pub async fn record_position(
     };
     // A replica without its primary counts from anew after a start; what it held before still counts.
     let cut_off = matches!(server.role, Role::Replica { link_up: false, .. });
+    // One that was displaced holds what belongs to the configuration before.
+    let displaced = server.role == Role::Primary
+        && matches!(seen.naming(), Naming::Agreed { host, .. } if host != seen.local.address);
+    let before = known.as_ref().map_or(0, |position| position.epoch);
     let position = match known.filter(|_| cut_off) {
         Some(known) => Position { clean, ..known },
         None => Position {
             history: server.history.clone(),
             offset: server.offset,
-            epoch: seen.epoch(),
+            epoch: if displaced { before } else { seen.epoch() },
             primary: server.role == Role::Primary,
             clean,
             recorded_at: unix_now(),

@@ -59,7 +59,7 @@ async fn run(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Resu
         Step::ClaimData { generation } => databag::claim_data(charm, seen, *generation).await,
         Step::TakeLease => membership::take_lease(charm, seen).await,
         Step::ReleaseLease => membership::release_lease(charm, seen).await,
-        Step::KeepAside => processes::keep_aside(charm).await,
+        Step::KeepAside => processes::keep_aside(charm, seen).await,
         Step::StartServer {
             follow,
             min_replicas,

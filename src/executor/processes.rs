@@ -20,7 +20,8 @@ use crate::{
         sentinel::SentinelPeriod,
         server::ShutdownSave,
     },
-    workload::{Backend as _, Keep, Launch, Layout, Service, Stop, Workload, WorkloadError},
+    watch,
+    workload::{Backend as _, Launch, Layout, Service, Stop, Workload, WorkloadError},
 };
 
 use super::{credentials, databag, workload};
@@ -28,12 +29,17 @@ use super::{credentials, databag, workload};
 /// Mode of files that hold passwords or that only this unit's processes read.
 const PRIVATE: u32 = 0o600;
 
-/// Copies the data set aside; without room for it the step fails rather than the copy is missing.
-pub(super) async fn keep_aside(charm: &Charm) -> anyhow::Result<()> {
-    let kept = workload(charm)?
-        .keep_aside("former-primary", Keep::Copy)
-        .await;
-    if let Err(WorkloadError::NoSpaceToKeep { .. }) = &kept
+/// Keeps the data set aside; without room for what replaces it the step fails.
+pub(super) async fn keep_aside(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let running = workload.status(Service::Server).await?.is_running();
+    let successor = seen
+        .primary()
+        .filter(|primary| *primary != seen.me)
+        .and_then(|primary| seen.host_of(&primary).map(str::to_owned));
+    let kept = watch::keep_former(&workload, credentials(charm)?, running, successor).await;
+    if let Err(error) = &kept
+        && let Some(WorkloadError::NoSpaceToKeep { .. }) = error.downcast_ref()
         && let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await
     {
         // Until a person has made room, a displaced primary that runs must not take more writes.
@@ -42,10 +48,7 @@ pub(super) async fn keep_aside(charm: &Charm) -> anyhow::Result<()> {
             .config_set(&[("min-replicas-to-write", &never)])
             .await?;
     }
-    if let Some(path) = kept? {
-        warn!(path = %path.display(), "The data of a former primary was kept aside");
-    }
-    Ok(())
+    kept
 }
 
 /// Starts the server with files rendered anew, and waits for its first answer.
@@ -140,6 +143,14 @@ pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow
     let leaving = seen.intent == Intent::Leave;
     let spare = leaving && seen.primary().is_some_and(|primary| primary != seen.me);
     if let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await {
+        if let Ok(info) = client.info().await
+            && let Err(error) = watch::settle_former(&workload, &info).await
+        {
+            warn!(
+                error = format!("{error:#}"),
+                "Cannot let go of an old data set"
+            );
+        }
         // Offsets move until the end: what is recorded is what the server itself saves.
         match client.shutdown(ShutdownSave::Save, SERVER_STOP_LIMIT).await {
             Ok(()) => saved = true,

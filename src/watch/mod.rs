@@ -4,6 +4,7 @@
 //! charm's appointments with itself (the wake file), and writes down once a second how far the local
 //! data is. A parent process starts it again when it ends.
 
+mod keep;
 mod position;
 mod supervise;
 mod wake;
@@ -14,6 +15,7 @@ use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
+pub use keep::{Former, keep_former, settle_former};
 pub use position::merge as merge_position;
 pub use supervise::run;
 
@@ -112,13 +114,27 @@ async fn ends(workload: &Workload, service: Service, waker: &Waker) {
 async fn ticks(workload: &Workload, address: &str, credentials: &Credentials, waker: &Waker) {
     let mut clock = interval(WATCH_PERIOD);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut keeper = keep::Keeper::default();
     loop {
         clock.tick().await;
         if wake::due(workload).await {
             waker.wake("the charm asked for it");
         }
-        if let Err(error) = position::record(workload, address, credentials).await {
-            tracing::debug!(error = format!("{error:#}"), "Cannot record the position");
+        if let Err(error) = look(workload, address, credentials, &mut keeper).await {
+            tracing::debug!(error = format!("{error:#}"), "Cannot look at the server");
         }
     }
+}
+
+/// Looks at the local server: first what has to be kept, then how far it is.
+async fn look(
+    workload: &Workload,
+    address: &str,
+    credentials: &Credentials,
+    keeper: &mut keep::Keeper,
+) -> anyhow::Result<()> {
+    let client = observer::server_client(address, credentials).await?;
+    let info = client.info().await?;
+    keeper.look(workload, credentials, &client, &info).await;
+    position::record(workload, address, credentials, &info).await
 }

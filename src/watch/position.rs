@@ -2,9 +2,9 @@
 
 use crate::{
     charm::unix_now,
-    observer::{sentinel_client, server_client},
+    observer::sentinel_client,
     planner::peer_data::{Identity, Position},
-    valkey::{Credentials, Role},
+    valkey::{Credentials, Role, ServerInfo},
     workload::{Backend as _, Workload, WorkloadError},
 };
 
@@ -12,13 +12,19 @@ fn path(workload: &Workload) -> std::path::PathBuf {
     workload.layout().storage().join("position.json")
 }
 
+/// Returns what was written down last.
+pub(super) async fn recorded(workload: &Workload) -> Option<Position> {
+    let bytes = workload.read(&path(workload)).await.ok().flatten()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
 /// Writes down how far the local data is.
 pub(super) async fn record(
     workload: &Workload,
     address: &str,
     credentials: &Credentials,
+    info: &ServerInfo,
 ) -> anyhow::Result<()> {
-    let info = server_client(address, credentials).await?.info().await?;
     // A replica without its primary counts from anew after a start: the older record says more.
     let cut_off = info.role == Role::Replica && !info.link.as_ref().is_some_and(|link| link.up);
     if info.loading.is_some() || cut_off {
@@ -28,11 +34,21 @@ pub(super) async fn record(
         .await?
         .primary()
         .await?;
+    let primary = info.role == Role::Primary;
+    let epoch = match view {
+        // Displaced, and not a replica yet: its data are those of the configuration before.
+        Some(view) if primary && view.address.host() != address => recorded(workload)
+            .await
+            .filter(|known| known.primary)
+            .map_or(0, |known| known.epoch),
+        Some(view) => view.config_epoch,
+        None => 0,
+    };
     let position = Position {
-        history: info.replid,
+        history: info.replid.clone(),
         offset: info.offset,
-        epoch: view.map_or(0, |view| view.config_epoch),
-        primary: info.role == Role::Primary,
+        epoch,
+        primary,
         clean: false,
         recorded_at: unix_now(),
     };

@@ -14,15 +14,31 @@ use crate::limits::{FREE_SPACE_MARGIN_BYTES, KEPT_SETS_MAX};
 /// What becomes of the data set in its old place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// It stays. Files that only ever get replaced are linked, those that grow are copied. A server
-    /// should not run meanwhile; one that rewrites its append-only file makes it fail.
-    Copy,
+    /// It stays. Its files get second names, which takes no time and no space. A server that runs
+    /// meanwhile goes on appending to the last of them, until its data set is replaced: so the set
+    /// also holds what was written last.
+    Link,
     /// It goes: the data directory is without data afterwards. No server may run.
     Move,
 }
 
 /// Begins the name of a set that is not complete.
-const INCOMPLETE: &str = ".incomplete-";
+pub(super) const INCOMPLETE: &str = ".incomplete-";
+
+/// The copy of the document that says whose data a set is.
+pub(super) const IDENTITY: &str = "identity.json";
+
+/// The document that says how a set came to be kept.
+pub(super) const ABOUT: &str = "about.json";
+
+/// A data set that is kept aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSet {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What was written down about it, if anything.
+    pub about: Option<Vec<u8>>,
+}
 
 /// Longest label, in characters: enough for a reason, far from the file system's limit.
 const LABEL_CHARACTERS_MAX: usize = 40;
@@ -51,11 +67,7 @@ pub(super) fn keep_aside(
     let kept = layout.kept();
     make_dir(&kept)?;
     discard_incomplete(&kept);
-    let name = format!(
-        "{}-{}",
-        Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ"),
-        safe_label(label)
-    );
+    let name = self::name(Timestamp::now(), label);
     let incomplete = kept.join(format!("{INCOMPLETE}{name}"));
     let complete = kept.join(&name);
     let fill = || -> io::Result<()> {
@@ -70,17 +82,12 @@ pub(super) fn keep_aside(
                 let Some(name) = part.file_name() else {
                     continue;
                 };
-                let replaced_only = name.to_string_lossy().contains(".base.");
-                if replaced_only || keep == Keep::Move {
-                    link(part, &target.join(name))?;
-                } else {
-                    copy(part, &target.join(name))?;
-                }
+                link(part, &target.join(name))?;
             }
             sync_dir(&target)?;
         }
         // Says whose data it is and how far it went.
-        match copy(&layout.identity(), &incomplete.join("identity.json")) {
+        match copy(&layout.identity(), &incomplete.join(IDENTITY)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -129,6 +136,15 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     File::open(to)?.sync_all()
 }
 
+/// Returns the name of a set that is kept since `at`.
+pub(super) fn name(at: Timestamp, label: &str) -> String {
+    format!(
+        "{}-{}",
+        at.strftime("%Y%m%dT%H%M%S%.3fZ"),
+        safe_label(label)
+    )
+}
+
 /// Makes any text fit for a file name.
 fn safe_label(label: &str) -> String {
     let fit = |c: char| {
@@ -160,12 +176,31 @@ fn discard_incomplete(kept: &Path) {
     }
 }
 
-/// Deletes the oldest sets beyond the bound, never the newest one. Only directories whose names
-/// begin with a time are sets; what a person put there stays.
-fn discard_oldest(kept: &Path, newest: &str) {
-    let is_set =
-        |name: &String| name.starts_with(|first: char| first.is_ascii_digit()) && name != newest;
-    let older: Vec<String> = names(kept).into_iter().filter(is_set).collect();
+/// Lists the sets, oldest first. Only directories whose names begin with a time are sets; what a
+/// person put there is none.
+pub(super) fn sets(kept: &Path) -> Vec<String> {
+    let is_set = |name: &String| name.starts_with(|first: char| first.is_ascii_digit());
+    names(kept).into_iter().filter(is_set).collect()
+}
+
+/// Describes the sets, oldest first.
+pub(super) fn list(layout: &Layout) -> Vec<KeptSet> {
+    let kept = layout.kept();
+    sets(&kept)
+        .into_iter()
+        .map(|name| KeptSet {
+            about: super::files::read(&kept.join(&name).join(ABOUT))
+                .ok()
+                .flatten(),
+            path: kept.join(name),
+        })
+        .collect()
+}
+
+/// Deletes the oldest sets beyond the bound, never the newest one.
+pub(super) fn discard_oldest(kept: &Path, newest: &str) {
+    let mut older = sets(kept);
+    older.retain(|name| name != newest);
     let surplus = (older.len() + 1).saturating_sub(KEPT_SETS_MAX);
     for name in &older[..surplus] {
         discard(&kept.join(name));
@@ -173,7 +208,7 @@ fn discard_oldest(kept: &Path, newest: &str) {
 }
 
 /// Deletes a set; that it stays is no reason to fail, the next time tries again.
-fn discard(path: &Path) {
+pub(super) fn discard(path: &Path) {
     match fs::remove_dir_all(path) {
         Ok(()) => {
             info!(path = %path.display(), "Old data set deleted");

@@ -6,6 +6,7 @@
 mod data;
 mod error;
 mod files;
+mod held;
 mod kept;
 mod layout;
 mod logs;
@@ -22,9 +23,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use files::blocking;
+
 pub use data::{DataPresence, FileFact};
 pub use error::{DataDirError, WorkloadError};
-pub use kept::Keep;
+pub use held::Hold;
+pub use kept::{Keep, KeptSet};
 pub use layout::Layout;
 pub use process::ProcessWorkload;
 pub use server::{SERVER_VARIABLE, ServerBinary};
@@ -405,5 +409,93 @@ impl Workload {
             Ok(bytes) => self.write(&path, &bytes, 0o600).await,
             Err(source) => Err(WorkloadError::Document { path, source }),
         }
+    }
+
+    /// Links the files of the data set, unless they are held already.
+    ///
+    /// The caller makes sure that the server was the primary until then, and confirms.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if they cannot be linked or are just being replaced.
+    pub async fn hold(&self) -> Result<Hold, WorkloadError> {
+        let layout = self.layout().clone();
+        blocking(move || held::prepare(&layout)).await
+    }
+
+    /// Holds on to what [`Workload::hold`] prepared, instead of what was held before.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if nothing was prepared.
+    pub async fn confirm_hold(&self) -> Result<(), WorkloadError> {
+        let layout = self.layout().clone();
+        blocking(move || held::confirm(&layout)).await
+    }
+
+    /// Writes down what is known of the data set that is held.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if none is held; [`WorkloadError::Document`] if it cannot be written as JSON.
+    pub async fn describe_hold<T: Serialize>(&self, about: &T) -> Result<(), WorkloadError> {
+        let layout = self.layout().clone();
+        let bytes = self.document(about)?;
+        blocking(move || held::describe(&layout, &bytes)).await
+    }
+
+    /// Reads what is known of the data set that is held; none if none is, or nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if it cannot be read.
+    pub async fn held<T: DeserializeOwned>(&self) -> Result<Option<T>, WorkloadError> {
+        let layout = self.layout().clone();
+        let about = blocking(move || held::about(&layout)).await?;
+        Ok(about.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Lets go of the data set that is held, if one is.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if its links cannot be deleted.
+    pub async fn release_hold(&self) -> Result<(), WorkloadError> {
+        let layout = self.layout().clone();
+        blocking(move || held::release(&layout)).await
+    }
+
+    /// Keeps the data set that is held aside for good, as [`Backend::keep_aside`] does; none if
+    /// none is held.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if it cannot be renamed; [`WorkloadError::Document`] if `about` cannot be
+    /// written as JSON.
+    pub async fn seal_hold<T: Serialize>(
+        &self,
+        label: &str,
+        about: &T,
+    ) -> Result<Option<PathBuf>, WorkloadError> {
+        let (layout, label) = (self.layout().clone(), label.to_owned());
+        let bytes = self.document(about)?;
+        blocking(move || held::seal(&layout, &label, &bytes)).await
+    }
+
+    /// Lists the data sets that are kept aside, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if the work cannot be done beside the runtime.
+    pub async fn kept_sets(&self) -> Result<Vec<KeptSet>, WorkloadError> {
+        let layout = self.layout().clone();
+        blocking(move || Ok(kept::list(&layout))).await
+    }
+
+    fn document<T: Serialize>(&self, document: &T) -> Result<Vec<u8>, WorkloadError> {
+        serde_json::to_vec_pretty(document).map_err(|source| WorkloadError::Document {
+            path: self.layout().kept(),
+            source,
+        })
     }
 }

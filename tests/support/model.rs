@@ -440,7 +440,7 @@ impl Drop for Model {
 /// # Panics
 ///
 /// When it was not fetched: a test that needs it must not pass without it.
-fn newest_server() -> PathBuf {
+pub fn newest_server() -> PathBuf {
     let path = env::var_os("VALKEY_NEWEST_SERVER").map_or_else(
         || {
             let target = Path::new(env!("CARGO_TARGET_TMPDIR"))

@@ -63,10 +63,13 @@ pub fn answer(entries: Vec<Entry>) -> anyhow::Result<Answer> {
             entry
                 .pause_ms
                 .map_or_else(String::new, |pause| format!("{pause} ms")),
-            match entry.lost_bytes {
-                Some(lost) => bytes(lost),
-                None if founding => String::new(),
-                None => "unknown".to_owned(),
+            match (entry.lost_bytes, entry.lost_writes) {
+                (Some(lost), Some(writes)) if lost > 0 => {
+                    format!("{}, about {writes} writes", bytes(lost))
+                }
+                (Some(lost), _) => bytes(lost),
+                (None, _) if founding => String::new(),
+                (None, _) => "unknown".to_owned(),
             },
             entry.epoch.to_string(),
         ]);
@@ -94,6 +97,8 @@ mod tests {
             path: "server-failover".to_owned(),
             pause_ms: planned.map(|_| 12),
             lost_bytes: planned.map(|_| 0),
+            lost_writes: None,
+            kept: None,
             old_offset: None,
             new_offset: None,
             epoch: at,

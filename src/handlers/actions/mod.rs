@@ -84,7 +84,11 @@ async fn carry_out(
         }
         "status-detail" => {
             let seen = observer::look(charm, Intent::Reconcile).await;
-            status_detail::answer(&status_detail::of(charm, &seen))
+            let kept = match &charm.workload {
+                Some(workload) => workload.kept_sets().await?,
+                None => Vec::new(),
+            };
+            status_detail::answer(&status_detail::of(charm, &seen, &kept))
         }
         "pre-check" => {
             let operation = parameters.get("operation").and_then(Value::as_str);

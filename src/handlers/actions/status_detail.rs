@@ -10,6 +10,8 @@ use crate::{
         peer_data::{FoundingReason, TurnKind, UnitState},
     },
     status,
+    watch::Former,
+    workload::KeptSet,
 };
 
 use super::{answer::Answer, table};
@@ -46,14 +48,45 @@ fn as_map<S: serde::Serializer>(
 
 /// Describes this unit; the intent of `seen` is to reconcile.
 #[must_use]
-pub fn of(charm: &Charm, seen: &Observation) -> Detail {
+pub fn of(charm: &Charm, seen: &Observation, kept: &[KeptSet]) -> Detail {
     let plan = planner::plan(seen);
     let status = status::of_unit(charm, seen, &plan);
-    describe(
+    let mut detail = describe(
         seen,
         &plan,
         format!("{}: {}", status.kind.as_str(), status.message),
-    )
+    );
+    detail.facts.push(("Kept aside", kept_aside(kept)));
+    detail
+}
+
+/// Describes the data sets of this unit that were displaced.
+fn kept_aside(kept: &[KeptSet]) -> String {
+    let sets: Vec<String> = kept
+        .iter()
+        .map(|set| {
+            let former = set
+                .about
+                .as_deref()
+                .and_then(|about| serde_json::from_slice::<Former>(about).ok());
+            let lost = match former.map(|former| (former.lost_writes, former.lost_bytes)) {
+                Some((_, Some(0))) => "nothing in it is known to be lost".to_owned(),
+                Some((Some(writes), _)) => {
+                    format!("about {writes} writes in it are nowhere else")
+                }
+                Some((None, Some(lost))) => {
+                    format!("{} of writes in it are nowhere else", planner::bytes(lost))
+                }
+                Some((None, None)) | None => "what in it is nowhere else is not known".to_owned(),
+            };
+            format!("{} ({lost})", set.path.display())
+        })
+        .collect();
+    if sets.is_empty() {
+        "nothing".to_owned()
+    } else {
+        sets.join("; ")
+    }
 }
 
 fn describe(seen: &Observation, plan: &planner::Plan, status: String) -> Detail {

@@ -65,3 +65,40 @@ fn who_can_do_something_is_told_what() {
         .unwrap_or_default();
     assert_eq!(json["facts"]["settings-pending"], "none");
 }
+
+#[test]
+fn kept_data_sets_are_shown_with_what_they_alone_hold() {
+    let set = |about: Option<Former>| KeptSet {
+        path: "/kept/1".into(),
+        about: about.and_then(|about| serde_json::to_vec(&about).ok()),
+    };
+    let former = |lost_bytes, lost_writes| {
+        Some(Former {
+            lost_bytes,
+            lost_writes,
+            ..Former::default()
+        })
+    };
+    assert_eq!(kept_aside(&[]), "nothing");
+    for (about, expected) in [
+        (None, "what in it is nowhere else is not known"),
+        (
+            former(None, None),
+            "what in it is nowhere else is not known",
+        ),
+        (
+            former(Some(0), Some(0)),
+            "nothing in it is known to be lost",
+        ),
+        (
+            former(Some(90), Some(3)),
+            "about 3 writes in it are nowhere else",
+        ),
+        (
+            former(Some(90), None),
+            "90 B of writes in it are nowhere else",
+        ),
+    ] {
+        assert_eq!(kept_aside(&[set(about)]), format!("/kept/1 ({expected})"));
+    }
+}

@@ -1,0 +1,354 @@
+//! What a primary accepted before it was displaced is kept aside, whoever displaces it: Sentinel is faster than any
+//! hook. Needs root, and a tool that can drop traffic.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod support;
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use support::{
+    model::{A_UNIT, Model, SERVER_PORT, Unit, newest_server},
+    oracles,
+    wire::{Reply, Wire},
+};
+
+/// Longest from the cut to the promotion of a replica: detection (5 s), election, and slack for a busy machine.
+const FAILOVER: Duration = Duration::from_secs(25);
+
+/// Connects to a unit's server from its own address: that way stays open when the unit is cut off.
+fn from_inside(model: &Model, unit: &Unit) -> io::Result<Wire> {
+    let inside = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    bind(&inside, &SocketAddr::new(unit.address, 0))?;
+    connect(&inside, &SocketAddr::new(unit.address, SERVER_PORT))?;
+    Wire::over(
+        TcpStream::from(inside),
+        "charmed-operator",
+        &model.passwords().server,
+        Duration::from_secs(2),
+    )
+}
+
+/// Returns where a unit's storage is.
+fn storage(model: &Model, unit: &Unit) -> PathBuf {
+    fs::read_dir(model.state().join("storage"))
+        .expect("the storages")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            fs::read_to_string(path.join("identity.json"))
+                .is_ok_and(|text| text.contains(&format!("\"{}\"", unit.name)))
+        })
+        .expect("the unit's storage")
+}
+
+/// Returns the data sets that were kept aside there.
+fn kept(storage: &Path) -> Vec<PathBuf> {
+    let sets = fs::read_dir(storage.join("kept"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut sets: Vec<PathBuf> = sets
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with('2'))
+        })
+        .collect();
+    sets.sort();
+    sets
+}
+
+/// A server on a kept data set, ended when it is dropped.
+struct Rescue {
+    child: Child,
+    address: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Rescue {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            fs::create_dir(&target).expect("a folder");
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("a copy");
+        }
+    }
+}
+
+impl Rescue {
+    /// Loads a copy of the set, as a person would.
+    fn of(set: &Path, program: &Path) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        copy(set, dir.path());
+        let log = dir.path().join("appendonlydir").exists();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let child = Command::new(program)
+            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+            .args(["--appendonly", if log { "yes" } else { "no" }, "--dir"])
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("valkey-server starts");
+        Self {
+            child,
+            address,
+            _dir: dir,
+        }
+    }
+
+    /// Counts which of `keys` are there.
+    fn holds(&self, model: &Model, keys: &[String]) -> usize {
+        model.wait_until("the kept data set is loaded", A_UNIT, || {
+            let text = |error: io::Error| error.to_string();
+            // The default user of a server without any other takes every password.
+            let mut wire = Wire::connect(self.address, "default", "-", Duration::from_secs(2))
+                .map_err(text)?;
+            let pong = wire.call(&["PING"]).map_err(text)?;
+            if pong.text().as_deref() != Some("PONG") {
+                return Err(pong.to_string());
+            }
+            let mut found = 0;
+            for key in keys {
+                let reply = wire.call(&["EXISTS", key]).map_err(text)?;
+                found += usize::from(reply == Reply::Number(1));
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// Writes on the cut-off side until the server refuses; returns the keys that were acknowledged.
+fn write_until_refused(model: &Model, unit: &Unit, since: Instant) -> Vec<String> {
+    let mut wire = from_inside(model, unit).expect("the server answers inside the cut");
+    let mut keys = Vec::new();
+    for number in 0.. {
+        assert!(
+            since.elapsed() < FAILOVER,
+            "the isolated primary never stopped taking writes"
+        );
+        let key = format!("inside:{number}");
+        match wire.call(&["SET", &key, "1"]) {
+            Ok(Reply::Text(text)) if text == "OK" => keys.push(key),
+            Ok(Reply::Refused(_)) => break,
+            other => panic!("unexpected answer {other:?}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    keys
+}
+
+/// Cuts the primary off under writes until another is promoted, heals, and waits until Sentinel has turned it
+/// into a replica, while its agent is busy with something else; returns the unit and what it had acknowledged.
+fn displaced_without_hooks(model: &Model) -> (Unit, Vec<String>) {
+    let lost = model.settled(3, A_UNIT).primary;
+    model.passwords();
+    let keys = thread::scope(|scope| {
+        let (unit, state) = (lost.name.clone(), model);
+        // As long as this runs no hook of the unit does.
+        let busy = scope.spawn(move || {
+            state.try_juju(&["exec", "--unit", &unit, "--wait", "100s", "--", "sleep 25"])
+        });
+        let began = Instant::now();
+        model.wait_until("the agent is busy", A_UNIT, || {
+            let agent = model.unit(&lost.name).agent;
+            if agent == "executing" {
+                Ok(())
+            } else {
+                Err(agent)
+            }
+        });
+        let cut = Instant::now();
+        model.handle(&["cut", &lost.name]);
+        let keys = write_until_refused(model, &lost, cut);
+        println!(
+            "{} writes accepted inside the cut, refused after {:?}",
+            keys.len(),
+            cut.elapsed()
+        );
+        model.wait_until(
+            "another unit was promoted",
+            FAILOVER,
+            || match &oracles::primaries(model)[..] {
+                [one] if one.name != lost.name => Ok(()),
+                others => Err(format!("{} primaries", others.len())),
+            },
+        );
+        model.handle(&["heal", &lost.name]);
+        let healed = Instant::now();
+        model.wait_until("Sentinel displaced it", FAILOVER, || {
+            let info = model
+                .server(lost.address)
+                .and_then(|mut wire| wire.call(&["INFO", "replication"]))
+                .map_err(|error| error.to_string())?
+                .text()
+                .unwrap_or_default();
+            if info.contains("role:slave") && info.contains("master_link_status:up") {
+                Ok(())
+            } else {
+                Err("no replica yet".to_owned())
+            }
+        });
+        println!("displaced {:?} after healing", healed.elapsed());
+        assert!(
+            !busy.is_finished(),
+            "hooks could run: {:?} have gone by",
+            began.elapsed()
+        );
+        let _ = busy.join();
+        keys
+    });
+    (lost, keys)
+}
+
+#[test]
+fn what_an_isolated_primary_accepted_is_kept_although_no_hook_ran() {
+    let model = Model::new();
+    kept_although_no_hook_ran(&model, Path::new("valkey-server"));
+}
+
+#[test]
+fn what_an_isolated_primary_of_the_newest_version_accepted_is_kept_too() {
+    let model = Model::with_newest();
+    kept_although_no_hook_ran(&model, &newest_server());
+}
+
+fn kept_although_no_hook_ran(model: &Model, program: &Path) {
+    model.deploy(3, &[]);
+    model.settled(3, A_UNIT * 3);
+    let (lost, keys) = displaced_without_hooks(model);
+    assert!(keys.len() > 100, "hardly anything was written inside");
+    let folder = storage(model, &lost);
+    let (set, about, writes) =
+        model.wait_until("one data set is kept and described", A_UNIT, || {
+            let sets = kept(&folder);
+            let [set] = &sets[..] else {
+                return Err(format!("{sets:?}"));
+            };
+            let about = fs::read_to_string(set.join("about.json")).unwrap_or_default();
+            let described: serde_json::Value = serde_json::from_str(&about).unwrap_or_default();
+            match described["lost-writes"].as_u64() {
+                Some(writes) => Ok((set.clone(), described, writes)),
+                None => Err(about),
+            }
+        });
+    assert_eq!(Rescue::of(&set, program).holds(model, &keys), keys.len());
+    println!("{about}");
+    let written = u64::try_from(keys.len()).expect("a count");
+    // The first of them may have reached a replica; the charm's own records are few.
+    assert!(
+        writes <= written + 10 && writes * 10 >= written * 5,
+        "{writes} lost of {written} written inside"
+    );
+    // A person is told, and how much it is.
+    model.wait_until("status and history tell of it", A_UNIT, || {
+        let detail = model.run(&lost.name, "status-detail", &[]).all();
+        let history = model
+            .run(&lost.name, "failover-history", &["format=json"])
+            .all();
+        let told = detail.contains("are nowhere else")
+            && detail.contains("former-primary")
+            && history.contains("-former-primary");
+        if told {
+            Ok(())
+        } else {
+            Err(format!("{detail} {history}"))
+        }
+    });
+    assert!(
+        !folder.join("kept/.held").exists(),
+        "nothing is held any more"
+    );
+}
+
+#[test]
+fn what_it_accepted_is_kept_without_a_log_too() {
+    let model = Model::new();
+    model.deploy(3, &[("persistence", "rdb")]);
+    model.settled(3, A_UNIT * 3);
+    let (lost, keys) = displaced_without_hooks(&model);
+    model.settled(3, A_UNIT * 2);
+    let sets = kept(&storage(&model, &lost));
+    let newest = sets.last().expect("a set is kept");
+    assert_eq!(
+        Rescue::of(newest, Path::new("valkey-server")).holds(&model, &keys),
+        keys.len()
+    );
+}
+
+#[test]
+fn what_displaces_nobody_leaves_nothing_behind() {
+    let model = Model::deployed(3);
+    let settled = model.settled(3, A_UNIT);
+    // Shorter than the detection time: the primary is fenced for a moment and goes on.
+    for replica in &settled.replicas {
+        model.handle(&["freeze", &replica.name]);
+    }
+    thread::sleep(Duration::from_secs(4));
+    for replica in &settled.replicas {
+        model.handle(&["thaw", &replica.name]);
+    }
+    let after = model.settled(3, A_UNIT);
+    // A planned hand-over loses nothing either, also if the old primary restarts right after it.
+    let target = after.replicas[0].name.clone();
+    let target = format!("target={target}");
+    model.wait_until("the role is handed over", A_UNIT, || {
+        let ended = model.run("valkey/leader", "switchover", &[&target]);
+        if ended.completed() {
+            Ok(())
+        } else {
+            Err(ended.all())
+        }
+    });
+    model.configure(&[("databases", "17")]);
+    model.wait_until("all have restarted", A_UNIT * 3, || {
+        for unit in model.units() {
+            let databases = model
+                .server(unit.address)
+                .and_then(|mut wire| wire.call(&["CONFIG", "GET", "databases"]))
+                .map_err(|error| error.to_string())?;
+            if databases.field("databases").as_deref() != Some("17") {
+                return Err(format!("{}: {databases}", unit.name));
+            }
+        }
+        Ok(())
+    });
+    let settled = model.settled(3, A_UNIT * 2);
+    for unit in model.units() {
+        let folder = storage(&model, &unit);
+        assert_eq!(kept(&folder), Vec::<PathBuf>::new(), "{}", unit.name);
+        let held = folder.join("kept/.held");
+        let primary = unit.name == settled.primary.name;
+        model.wait_until("only the primary's data is held", A_UNIT, || {
+            if held.exists() == primary {
+                Ok(())
+            } else {
+                Err(format!("{}: held {}", unit.name, held.exists()))
+            }
+        });
+    }
+}
