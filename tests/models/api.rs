@@ -36,6 +36,8 @@ pub struct Timings {
     pub backlog_bytes: u64,
     /// Bytes that one write adds to the stream.
     pub write_bytes: u64,
+    /// Bytes that every data set has beside its writes: more make loads and synchronisations longer.
+    pub base_bytes: u64,
     /// Bytes that a full synchronisation moves, or a start loads, in a millisecond.
     pub load_bytes_per_ms: u64,
     /// Least time of a full synchronisation.

@@ -1,4 +1,13 @@
-//! The models of Valkey, Sentinel and the network, and whether they are true.
+//! The models of Valkey, Sentinel and the network: each rule alone, and held against real servers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise; helpers outside of test functions do too"
+)]
 
 #[path = "../models/mod.rs"]
 mod models;
+
+mod alone;
