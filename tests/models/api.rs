@@ -283,6 +283,7 @@ pub enum FailoverState {
 
 /// What a server says about itself, in more detail than the planner wants to know.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct ServerFacts {
     /// Host of the primary that it follows; `None` on a primary.
     pub follows: Option<String>,

@@ -19,6 +19,7 @@ const SLOW_FSYNC: Millis = 5_000;
 
 /// A machine with what is on it.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct Machine {
     pub(super) addr: Addr,
     pub(super) on: bool,
@@ -446,11 +447,10 @@ impl Cluster {
             return Contact::Silent;
         };
         match self.hosts[host].sentinel.as_deref() {
-            // It is the one that runs its timer right now.
-            None => Contact::Answers(host),
             Some(sentinel) if sentinel.process.is_none() => Contact::Refused,
             Some(sentinel) if sentinel.frozen_at.is_some() => Contact::Silent,
-            Some(_) => Contact::Answers(host),
+            // Nothing there: it runs its timer right now.
+            None | Some(_) => Contact::Answers(host),
         }
     }
 

@@ -29,6 +29,10 @@ pub fn id_of(text: &str) -> Id {
     })
 }
 
+fn unknown_group() -> Failure {
+    Failure::Error("No such master with that name".into())
+}
+
 impl Cluster {
     /// Sends a command to the server at the address `at`.
     ///
@@ -72,7 +76,7 @@ impl Cluster {
                 };
                 match command {
                     ServerCommand::Write { client } => {
-                        self.hosts[host].server.queued.push(Queued::Write(*client))
+                        self.hosts[host].server.queued.push(Queued::Write(*client));
                     }
                     ServerCommand::ReplicaOf(of) => {
                         let of = of.as_deref().map(|of| self.addr(of));
@@ -387,7 +391,6 @@ impl Cluster {
     }
 
     fn do_sentinel(&mut self, host: Host, command: &SentinelCommand) -> Result<Reply, Failure> {
-        let unknown = || Failure::Error("No such master with that name".into());
         match command {
             SentinelCommand::Look => {
                 return Ok(Reply::Sentinel(Box::new(self.sentinel_facts(host))));
@@ -399,7 +402,7 @@ impl Cluster {
             } => {
                 let primary = self.addr(primary);
                 let answer = self.judge_and_vote(host, primary, *epoch, Some(id_of(candidate)));
-                let (_, leader, epoch) = answer.ok_or_else(unknown)?;
+                let (_, leader, epoch) = answer.ok_or_else(unknown_group)?;
                 return Ok(Reply::Vote {
                     epoch,
                     leader: leader.map(hex),
@@ -418,6 +421,10 @@ impl Cluster {
             }
             _ => {}
         }
+        self.change_sentinel(host, command)
+    }
+
+    fn change_sentinel(&mut self, host: Host, command: &SentinelCommand) -> Result<Reply, Failure> {
         let Some(mut sentinel) = self.hosts[host].sentinel.take() else {
             return Err(Failure::Silent);
         };
@@ -437,7 +444,7 @@ impl Cluster {
                 sentinel.group = Some(Group::new(primary, *quorum, 30_000, now));
                 Ok(Reply::Done)
             }
-            (_, None) => Err(unknown()),
+            (_, None) => Err(unknown_group()),
             (SentinelCommand::KnownEpoch, Some(group)) => {
                 let told = group
                     .others

@@ -117,11 +117,11 @@ impl Cluster {
             Some((_, number)) => *number += 1,
             None => votes.push((id, 1)),
         };
-        let voted = group
+        let cast = group
             .others
             .iter()
             .filter(|peer| peer.leader_epoch == sentinel.current_epoch);
-        voted.filter_map(|peer| peer.leader).for_each(&mut count);
+        cast.filter_map(|peer| peer.leader).for_each(&mut count);
         let most = votes
             .iter()
             .max_by_key(|(_, number)| *number)

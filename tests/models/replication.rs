@@ -95,7 +95,7 @@ impl Cluster {
         let server = &self.hosts[host].server;
         let replica = &server.attached[index];
         let peer = &self.hosts[replica.host];
-        let at = server.ack(replica, peer.server.phase, self.now);
+        let at = replica.ack(peer.server.phase, self.now);
         if at <= replica.acked_at || at < replica.stream_from || !replica.online {
             return (at.max(replica.acked_at), replica.acked);
         }
@@ -285,7 +285,6 @@ impl Cluster {
             } if until <= now => {
                 self.loaded(host, copy, from, process, was_empty);
             }
-            Link::Loading { until, .. } => self.wake_server(host, until),
             Link::Up {
                 from,
                 process,
@@ -305,7 +304,7 @@ impl Cluster {
                             },
                         ),
                         (false, Some(since)) if since + self.timings.repl_timeout <= now => {
-                            self.lose_link(host)
+                            self.lose_link(host);
                         }
                         (false, since) => {
                             let since = since.unwrap_or(now);
@@ -331,7 +330,9 @@ impl Cluster {
                 }
                 self.lose_link(host);
             }
-            Link::Drain { until, .. } => self.wake_server(host, until),
+            Link::Loading { until, .. } | Link::Drain { until, .. } => {
+                self.wake_server(host, until);
+            }
         }
     }
 

@@ -86,6 +86,7 @@ pub struct Line {
 
 /// A server as a Sentinel sees it.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Instance {
     pub addr: Addr,
     pub line: Line,
@@ -152,6 +153,21 @@ pub struct FileGroup {
     pub leader_epoch: u64,
     pub replicas: Vec<Addr>,
     pub others: Vec<(Addr, Id)>,
+}
+
+impl FileGroup {
+    fn into_group(self, now: Millis) -> Group {
+        let mut group = Group::new(self.primary, self.quorum, self.down_after, now);
+        group.config_epoch = self.config_epoch;
+        group.leader_epoch = self.leader_epoch;
+        let replicas = self.replicas.into_iter();
+        group.replicas = replicas
+            .map(|addr| Instance::new(addr, false, now))
+            .collect();
+        let others = self.others.into_iter();
+        group.others = others.map(|(addr, id)| Peer::new(addr, id, now)).collect();
+        group
+    }
 }
 
 impl Line {
@@ -386,31 +402,13 @@ impl Cluster {
             wake,
             ..Sentinel::stopped()
         };
-        match file {
-            Some(file) => {
-                sentinel.id = file.id;
-                sentinel.current_epoch = file.current_epoch;
-                sentinel.group = file.group.map(|kept| {
-                    let mut group = Group::new(kept.primary, kept.quorum, kept.down_after, now);
-                    group.config_epoch = kept.config_epoch;
-                    group.leader_epoch = kept.leader_epoch;
-                    group.replicas = kept
-                        .replicas
-                        .iter()
-                        .map(|addr| Instance::new(*addr, false, now))
-                        .collect();
-                    group.others = kept
-                        .others
-                        .iter()
-                        .map(|(addr, id)| Peer::new(*addr, *id, now))
-                        .collect();
-                    group
-                });
-            }
-            None => {
-                sentinel.id = new_id;
-                sentinel.group = Some(Group::new(monitor, start.quorum, down_after, now));
-            }
+        if let Some(file) = file {
+            sentinel.id = file.id;
+            sentinel.current_epoch = file.current_epoch;
+            sentinel.group = file.group.map(|kept| kept.into_group(now));
+        } else {
+            sentinel.id = new_id;
+            sentinel.group = Some(Group::new(monitor, start.quorum, down_after, now));
         }
         machine.disk.sentinel = Some(sentinel.file());
     }

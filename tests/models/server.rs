@@ -169,6 +169,17 @@ pub const fn second_before(now: Millis, phase: Millis) -> Millis {
     now - (now - phase) % 1_000
 }
 
+impl Attached {
+    /// Returns when it acknowledged last, as known at a time; by itself it does once a second.
+    pub fn ack(&self, phase: Millis, now: Millis) -> Millis {
+        if self.flows {
+            second_before(now, phase).max(self.acked_at)
+        } else {
+            self.acked_at
+        }
+    }
+}
+
 impl Server {
     /// Makes a server that does not run.
     pub const fn stopped() -> Self {
@@ -240,14 +251,6 @@ impl Server {
         }
     }
 
-    /// Returns when and what a replica acknowledged, as known at a time, if it acknowledges by itself once a second.
-    pub fn ack(&self, replica: &Attached, replica_phase: Millis, now: Millis) -> Millis {
-        if !replica.flows {
-            return replica.acked_at;
-        }
-        second_before(now, replica_phase).max(replica.acked_at)
-    }
-
     /// Returns how many replicas count; `phase_of` tells each one's phase.
     pub fn good_replicas(
         &self,
@@ -257,7 +260,7 @@ impl Server {
     ) -> u64 {
         let counted = self.counted(now);
         let good = self.attached.iter().filter(|replica| {
-            let acked = self.ack(replica, phase_of(replica.host), counted);
+            let acked = replica.ack(phase_of(replica.host), counted);
             replica.online && counted / 1_000 <= acked / 1_000 + max_lag / 1_000
         });
         u64::try_from(good.count()).unwrap_or(u64::MAX)

@@ -39,14 +39,13 @@ impl Cluster {
     pub fn anywhere(&self, write: WriteId) -> bool {
         let has = |data: Data| self.histories.contains(data, write);
         (0..self.hosts.len()).any(|host| {
-            self.held(host).is_some_and(has) || self.on_disk(&self.hosts[host].disk).any(has)
+            self.held(host).is_some_and(has) || on_disk(&self.hosts[host].disk).any(has)
         })
     }
 
     /// Returns whether a disk that was taken out of its machine has a write.
     pub fn disk_contains(&self, disk: &DiskContent, write: WriteId) -> bool {
-        self.on_disk(disk)
-            .any(|data| self.histories.contains(data, write))
+        on_disk(disk).any(|data| self.histories.contains(data, write))
     }
 
     /// Returns whether one of the copies kept aside on `name` has a write.
@@ -54,13 +53,6 @@ impl Cluster {
         let kept = &self.hosts[self.host(name)].disk.kept;
         kept.iter()
             .any(|data| self.histories.contains(*data, write))
-    }
-
-    fn on_disk<'a>(&self, disk: &'a DiskContent) -> impl Iterator<Item = Data> + use<'a> {
-        disk.log
-            .into_iter()
-            .chain(disk.snapshot.map(|(data, _)| data))
-            .chain(disk.kept.iter().copied())
     }
 
     /// Returns whether `name` would acknowledge a write of a client beside it right now.
@@ -116,4 +108,11 @@ impl Cluster {
         add(u64::try_from(self.acknowledged.len()).unwrap_or(0));
         hash
     }
+}
+
+fn on_disk(disk: &DiskContent) -> impl Iterator<Item = Data> + '_ {
+    disk.log
+        .into_iter()
+        .chain(disk.snapshot.map(|(data, _)| data))
+        .chain(disk.kept.iter().copied())
 }

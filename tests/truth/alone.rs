@@ -468,3 +468,19 @@ fn equal_seeds_live_equal_lives() {
     assert_eq!(life(20), life(20));
     assert_ne!(life(20), life(21));
 }
+
+#[test]
+fn ten_quiet_minutes_cost_little() {
+    let start = std::time::Instant::now();
+    let lives = 20;
+    for seed in 0..lives {
+        let mut all = trio(seed);
+        for _ in 0..600 {
+            write(&mut all, A).unwrap();
+            run(&mut all, 1_000);
+        }
+    }
+    let each = start.elapsed() / u32::try_from(lives).unwrap();
+    println!("ten minutes of three units: {each:?}");
+    assert!(each.as_millis() < 1_000, "{each:?}");
+}
