@@ -1,16 +1,18 @@
 //! What one run of the charm knows and will write: Juju's side, read once, and what this hook adds.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     juju::{Environment, HookTools},
+    limits::LEADERSHIP_ASSURED,
     planner::{
         UnitName,
         observation::{Storage, Unit, Users},
         peer_data::{AppData, Databag, TurnRequest, UnitData},
+        turn,
     },
     valkey::{Credentials, configuration::Options},
     workload::Workload,
@@ -57,6 +59,8 @@ pub struct JujuSide {
     pub relation: Option<String>,
     /// Whether this unit was the leader.
     pub leader: bool,
+    /// When that was asked, before anything was read.
+    pub leader_asked: Instant,
     /// The options as they were given.
     pub config: Map<String, Value>,
     /// The application's databag.
@@ -105,16 +109,19 @@ pub struct WatchFile {
 }
 
 impl JujuSide {
+    /// Returns whether this unit has surely been the leader since the databags were read.
+    ///
+    /// Juju checks at the commit that the writer leads, not that it led all the time: what is decided on
+    /// an old application databag would undo what another leader wrote in between.
+    #[must_use]
+    pub fn leads_still(&self) -> bool {
+        self.leader && self.leader_asked.elapsed() < LEADERSHIP_ASSURED
+    }
+
     /// Returns a number above every one that this unit used or was granted, even if its databag was lost.
     #[must_use]
     pub fn next_turn_number(&self) -> u64 {
-        let granted = self
-            .app
-            .turn
-            .as_ref()
-            .filter(|grant| grant.holder == self.me)
-            .map_or(0, |grant| grant.number);
-        self.mine.turn.number.max(granted).saturating_add(1)
+        turn::next_number(self.app.turn.as_ref(), &self.me, &self.mine.turn)
     }
 
     /// Gives the turn back by letting the number rise beyond the granted one.

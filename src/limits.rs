@@ -258,6 +258,12 @@ pub const PASS_LIMIT: Duration = Duration::from_secs(20);
 /// Longest that an ordinary hook waits for what depends on other units or on people.
 pub const PASS_LIMIT_FOREIGN: Duration = Duration::from_secs(3);
 
+/// How long after it was asked for a leader may still write for the application.
+///
+/// Juju's `is-leader` promises 30 s. Beyond them another unit may have led and written meanwhile,
+/// and Juju does not notice where the leadership has come back by then. The rest is for the commit.
+pub const LEADERSHIP_ASSURED: Duration = Duration::from_secs(25);
+
 /// How often the holder of the lease renews it during a step.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(8);
 

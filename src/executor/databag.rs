@@ -192,7 +192,7 @@ pub async fn flush(charm: &mut Charm) -> anyhow::Result<()> {
         .context("cannot write this unit's databag")?;
     charm.juju.unit_bag.extend(changes);
     // Asked again: a hook can be longer than the lease that made this unit the leader.
-    let damaged = charm.juju.app_damaged && charm.juju.leader;
+    let damaged = charm.juju.app_damaged && charm.juju.leads_still();
     if charm.juju.app_wanted != charm.juju.app || damaged {
         let wanted = charm.juju.app_wanted.to_databag();
         let changes = changed_keys(&charm.juju.app_bag, &wanted);

@@ -65,6 +65,38 @@ async fn try_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Renews the lease right before a step that changes the set.
+///
+/// # Errors
+///
+/// When it is another's, or had been lost: what was planned was planned for the set as it was.
+pub(super) async fn make_sure_of_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
+    let credentials = credentials(charm)?;
+    let primary = seen.primary().context("no primary answers")?;
+    let host = seen
+        .host_of(&primary)
+        .context("the primary has no address")?;
+    let client = server_client(host, credentials).await?;
+    let token = seen.me.as_str();
+    match client.lease_renew(token, LEASE_TTL).await {
+        Ok(LeaseOutcome::Renewed) => Ok(()),
+        Ok(LeaseOutcome::Taken) => anyhow::bail!("the lease was lost meanwhile"),
+        Ok(LeaseOutcome::HeldBy(holder)) => {
+            anyhow::bail!("the lease went to {} meanwhile", holder.token)
+        }
+        // A fenced primary takes no write, but tells.
+        Err(ValkeyError::NoReplicas { .. }) => {
+            let holder = client.lease_holder().await?;
+            anyhow::ensure!(
+                holder.is_some_and(|holder| holder.token == token),
+                "the lease was lost meanwhile"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Renews the lease as long as it is awaited, if this unit holds it; ends when another unit took it.
 ///
 /// Ends with an error only; a primary that does not answer for a while is asked again.

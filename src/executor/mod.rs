@@ -10,7 +10,10 @@ use tracing::info;
 
 use crate::{
     charm::Charm,
-    planner::{Observation, Step, observation::Storage},
+    planner::{
+        Observation, Step,
+        observation::{Lease, Storage},
+    },
     valkey::Credentials,
     workload::Workload,
 };
@@ -22,6 +25,11 @@ use crate::{
 /// When the step did not work; carrying it out again later is safe.
 pub async fn execute(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
+    if seen.lease == Lease::Mine && seen.changes_the_set(step) {
+        membership::make_sure_of_lease(charm, seen)
+            .await
+            .with_context(|| format!("cannot {step}"))?;
+    }
     // A step can take longer than the lease lasts: saving a large data set, for example.
     let renewal = membership::keep_lease(charm, seen);
     tokio::select! {

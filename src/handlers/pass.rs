@@ -170,6 +170,8 @@ async fn finish(
     if let Some(unit) = seen.units.get_mut(&seen.me) {
         unit.data = charm.juju.mine.clone();
     }
+    // What the leader decides rests on the databags as they were when the hook began.
+    seen.leader = charm.juju.leads_still();
     if charm.juju.relation.is_some() {
         for step in leader::duties(&seen) {
             executor::execute(charm, &seen, &step).await?;

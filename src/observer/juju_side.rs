@@ -1,6 +1,6 @@
 //! Reads Juju's side once: as few hook tools as possible, as many at the same time as possible.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use futures::future::{join, join_all};
@@ -33,6 +33,7 @@ fn name(unit: &JujuUnit) -> UnitName {
 /// When a hook tool fails, so that nothing can be known; Juju then runs the hook again.
 pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> {
     let me = env.unit.clone();
+    let leader_asked = Instant::now();
     let relation = async {
         let ids = tools
             .relation_ids(PEERS)
@@ -40,20 +41,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             .context("cannot find the peer relation")?;
         anyhow::Ok(ids.into_iter().next())
     };
-    let storage = async {
-        let ids = tools
-            .storage_list(Some(STORAGE))
-            .await
-            .context("cannot list the storage")?;
-        match ids.first() {
-            Some(id) => match tools.storage_get(id).await {
-                Ok(info) => Ok(Some(info.location)),
-                Err(error) if error.not_found() => Ok(None),
-                Err(error) => Err(anyhow::Error::new(error).context("cannot find the storage")),
-            },
-            None => Ok(None),
-        }
-    };
+    let storage = storage_location(&tools);
     let leader = async {
         tools
             .is_leader()
@@ -94,6 +82,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             me: name(&me),
             application: me.application().to_owned(),
             leader: leader?,
+            leader_asked,
             config,
             storage: if location.is_some() {
                 Storage::Ready
@@ -130,6 +119,22 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
     mend::mend(&mut charm, &bags.own_problems, &bags.app_problems).await;
     users::read(&mut charm).await;
     Ok(charm)
+}
+
+/// Finds where this unit's storage is mounted, if it is attached.
+async fn storage_location(tools: &HookTools) -> anyhow::Result<Option<PathBuf>> {
+    let ids = tools
+        .storage_list(Some(STORAGE))
+        .await
+        .context("cannot list the storage")?;
+    let Some(id) = ids.first() else {
+        return Ok(None);
+    };
+    match tools.storage_get(id).await {
+        Ok(info) => Ok(Some(info.location)),
+        Err(error) if error.not_found() => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot find the storage")),
+    }
 }
 
 /// Looks again who is leaving and who is gone, as far as Juju answers; the rest stays as it was.

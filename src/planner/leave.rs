@@ -22,7 +22,8 @@ pub fn plan(seen: &Observation) -> Plan {
     if matches!(data.state, UnitState::Left | UnitState::Detached) && stopped(seen) {
         return Plan::Settled;
     }
-    let remaining = seen.other_members();
+    let mut remaining = seen.belonging();
+    remaining.retain(|unit| *unit != seen.me);
     let staying: Vec<UnitName> = remaining
         .iter()
         .filter(|unit| seen.units.get(unit).is_some_and(|known| !known.dying))

@@ -725,3 +725,69 @@ fn storage_that_stayed_is_compared_before_anybody_serves() {
         "act: claim the data for decision 1; keep the data set aside; start the server as replica of 10.0.0.0"
     );
 }
+
+#[test]
+fn who_joined_since_the_databags_were_read_is_not_forgotten() {
+    for (case, remaining) in [
+        // Unit 2 has left: its Sentinel is stopped and still known. Unit 3 joined while it waited.
+        (
+            "me=2 leaving lease=mine 0:P 1:R 2:Rdsz 3:J",
+            "valkey/0, valkey/1, valkey/3",
+        ),
+        (
+            "me=2 leaving lease=mine 0:P 1:R 2:Rdsz 3:S",
+            "valkey/0, valkey/1",
+        ),
+        (
+            "me=2 leaving lease=mine 0:P 1:R 2:Rdsz 3:N",
+            "valkey/0, valkey/1",
+        ),
+    ] {
+        let plan = show(&plan(&seen(case)));
+        assert!(
+            plan.ends_with(&format!("from the Sentinels of {remaining}")),
+            "{case}: {plan}"
+        );
+    }
+    // The unit that the Sentinels list and nobody has heard of may have joined a moment ago.
+    for (stranger_is_down, address, expected) in [
+        (false, true, "act: take the lease on membership changes"),
+        (true, false, "act: take the lease on membership changes"),
+        (false, false, "settled"),
+    ] {
+        let mut observation = seen("me=0 leader 0:P 1:R 2:N 3:J");
+        observation.units.remove(&super::fixture::unit(3));
+        observation.sentinels.remove(&super::fixture::unit(3));
+        observation.servers.remove(&super::fixture::unit(3));
+        for sentinel in observation.sentinels.values_mut() {
+            if let Seen::Known(sentinel) = sentinel
+                && let Some(monitor) = &mut sentinel.monitor
+            {
+                let known = monitor.others.iter_mut().chain(&mut monitor.replicas);
+                for it in known.filter(|it| it.host == "10.0.0.3") {
+                    it.down = stranger_is_down;
+                }
+            }
+        }
+        if !address && let Some(unit) = observation.units.get_mut(&super::fixture::unit(2)) {
+            unit.data.address = None;
+        }
+        assert_eq!(
+            show(&plan(&observation)),
+            expected,
+            "down {stranger_is_down}, address {address}"
+        );
+    }
+}
+
+#[test]
+fn a_member_that_does_not_know_what_its_server_has_read_restarts() {
+    let mut observation = seen("me=1 0:P 1:R");
+    if let Some(unit) = observation.units.get_mut(&super::fixture::unit(1)) {
+        unit.data.settings = None;
+    }
+    assert_eq!(
+        show(&plan(&observation)),
+        "act: ask for the turn to restart"
+    );
+}

@@ -37,6 +37,17 @@ pub fn held_by(grant: Option<&Grant>, me: &UnitName, request: &TurnRequest) -> b
     })
 }
 
+/// Returns a number for the next request or release of `me` that was never used before.
+///
+/// Beyond the granted one, too: a databag that lost its number must not take the turn by accident.
+#[must_use]
+pub fn next_number(grant: Option<&Grant>, me: &UnitName, request: &TurnRequest) -> u64 {
+    let granted = grant
+        .filter(|grant| grant.holder == *me)
+        .map_or(0, |grant| grant.number);
+    request.number.max(granted).saturating_add(1)
+}
+
 /// Decides the turn as it should stand now; `units` holds every unit that is not provably gone.
 ///
 /// Requests that restore redundancy come first, then the oldest, then the name: the same view

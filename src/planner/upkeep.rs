@@ -107,10 +107,9 @@ fn record_differs(seen: &Observation, server: &Server) -> bool {
 /// Plans a restart for settings that the server reads at start only.
 fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
     let me = &seen.mine().data;
-    let needed = me
-        .settings
-        .as_ref()
-        .is_some_and(|digest| *digest != seen.settings.start_digest);
+    // Who does not know what its server has read, because the hook that started it was cut off,
+    // would otherwise never take up a change.
+    let needed = me.settings.as_ref() != Some(&seen.settings.start_digest);
     if !needed {
         return (me.turn.wants == Some(TurnKind::Restart))
             .then(|| Plan::act(vec![Step::ReleaseTurn], "no restart is needed any more"));
@@ -286,14 +285,21 @@ fn departed(seen: &Observation) -> Option<Plan> {
         .filter(|(name, unit)| !unit.dying || members.contains(name))
         .filter_map(|(name, _)| seen.host_of(name))
         .collect();
-    let ghosts: BTreeSet<String> = members
-        .iter()
-        .filter_map(|unit| seen.monitor(unit))
-        .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
-        .filter(|known| !hosts.contains(known.host.as_str()))
-        .map(|known| known.host.clone())
-        .collect();
+    let strangers = || {
+        members
+            .iter()
+            .filter_map(|unit| seen.monitor(unit))
+            .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
+            .filter(|known| !hosts.contains(known.host.as_str()))
+    };
+    let ghosts: BTreeSet<String> = strangers().map(|known| known.host.clone()).collect();
     if ghosts.is_empty() {
+        return None;
+    }
+    // What is known of a unit may be older than its joining: one that answers can be the one
+    // that has no address yet in this unit's eyes.
+    let unheard = seen.units.values().any(|unit| unit.data.address.is_none());
+    if unheard && strangers().any(|known| !known.down) {
         return None;
     }
     let unsafe_now = members
@@ -313,16 +319,15 @@ fn departed(seen: &Observation) -> Option<Plan> {
         Lease::Free => return gate::lease_first(seen),
         Lease::Mine => {}
     }
-    let quorum = sentinel_quorum(members.len());
-    let answering: Vec<UnitName> = members
+    let remaining = seen.belonging();
+    let quorum = sentinel_quorum(remaining.len());
+    let answering: Vec<UnitName> = remaining
         .iter()
         .filter(|unit| seen.monitor(unit).is_some())
         .cloned()
         .collect();
     let steps = vec![
-        Step::Forget {
-            remaining: members.clone(),
-        },
+        Step::Forget { remaining },
         Step::SetQuorum {
             on: answering,
             quorum,

@@ -3,8 +3,9 @@
 use super::{
     names::UnitName,
     numbers::majority,
-    observation::{Lease, Monitor, Observation, Role, Sentinel, Server, Unit},
+    observation::{Intent, Lease, Monitor, Observation, Role, Sentinel, Server, Unit},
     peer_data::{Position, UnitData, UnitState},
+    step::Step,
     turn,
 };
 
@@ -122,6 +123,39 @@ impl Observation {
         self.members()
             .into_iter()
             .filter(|unit| *unit != self.me)
+            .collect()
+    }
+
+    /// Returns the units that belong to the set as its processes show it: the members, and who has
+    /// joined since this hook read the databags.
+    ///
+    /// A hook reads the databags once, and a unit that is being removed is told of no change any
+    /// more. To go by them alone would forget a unit whose Sentinel votes by now.
+    #[must_use]
+    pub fn belonging(&self) -> Vec<UnitName> {
+        let members = self.members();
+        let listed = |unit: &UnitName| {
+            let host = self.host_of(unit);
+            members
+                .iter()
+                .filter_map(|member| self.monitor(member))
+                .any(|monitor| {
+                    monitor
+                        .others
+                        .iter()
+                        .any(|it| Some(it.host.as_str()) == host)
+                })
+        };
+        let joined = |unit: &UnitName, known: &Unit| {
+            *unit != self.me
+                && known.data.state == UnitState::New
+                && self.monitor(unit).is_some()
+                && listed(unit)
+        };
+        self.units
+            .iter()
+            .filter(|(unit, known)| members.contains(unit) || joined(unit, known))
+            .map(|(unit, _)| unit.clone())
             .collect()
     }
 
@@ -293,6 +327,43 @@ impl Observation {
         joining || matches!(self.lease, Lease::Other(_))
     }
 
+    /// Returns whether `step` changes who belongs to the set, so that the lease is made sure of
+    /// right before it: it may have run out, or have been lost with a failover, since the look.
+    #[must_use]
+    pub fn changes_the_set(&self, step: &Step) -> bool {
+        match step {
+            Step::Forget { .. } | Step::SetQuorum { .. } => true,
+            Step::StartServer { follow, .. } => {
+                follow.is_some() && self.mine().data.state != UnitState::Member
+            }
+            Step::HandOver { .. } | Step::StopSentinel | Step::StopServer => {
+                self.intent == Intent::Leave
+            }
+            Step::CreateUsers
+            | Step::NameDeployment
+            | Step::NameFounder(_)
+            | Step::GrantTurn(_)
+            | Step::RequestTurn(_)
+            | Step::ReleaseTurn
+            | Step::SetState(_)
+            | Step::RecordPosition
+            | Step::ClaimData { .. }
+            | Step::TakeLease
+            | Step::ReleaseLease
+            | Step::KeepAside
+            | Step::StartSentinel { .. }
+            | Step::Monitor { .. }
+            | Step::Announce
+            | Step::StartWatch
+            | Step::SetPromotable(_)
+            | Step::SetMinReplicas { .. }
+            | Step::ApplySettings
+            | Step::Follow { .. }
+            | Step::Promote { .. }
+            | Step::CompleteHandOver { .. } => false,
+        }
+    }
+
     /// Returns a unit that can take the role of primary over from `from` without losing a write.
     ///
     /// # Errors
@@ -301,7 +372,7 @@ impl Observation {
     pub fn takeover_target(&self, from: &UnitName) -> Result<UnitName, String> {
         let mut obstacles = Vec::new();
         let mut best: Option<(u64, UnitName)> = None;
-        for unit in self.members().into_iter().filter(|unit| unit != from) {
+        for unit in self.belonging().into_iter().filter(|unit| unit != from) {
             match self.can_take_over(&unit, from) {
                 Ok(offset) => {
                     if best.as_ref().is_none_or(|(highest, _)| offset > *highest) {
@@ -329,7 +400,7 @@ impl Observation {
         let Some(known) = self.units.get(unit) else {
             return Err("is not a unit of this application");
         };
-        if known.data.state != UnitState::Member {
+        if !self.belonging().contains(unit) {
             return Err("is not a member yet");
         }
         if known.dying {
