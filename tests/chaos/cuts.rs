@@ -12,6 +12,9 @@ use crate::{
 /// How long a cut lasts: long after a replica was promoted.
 const CUT: Duration = Duration::from_secs(14);
 
+/// How long the agent of a unit needs to come back after its network did.
+const AGENT_AWAY: Duration = Duration::from_secs(8);
+
 /// What holds for every isolated primary.
 const ISOLATED: Bars = Bars {
     lost: None,
@@ -52,6 +55,71 @@ fn cut_drop_what_it_sends() {
 #[test]
 fn cut_drop_what_it_is_sent() {
     isolate_primary("cut_drop_what_it_is_sent", Way::In, How::Drop);
+}
+
+#[test]
+fn cut_reject_what_it_sends() {
+    isolate_primary("cut_reject_what_it_sends", Way::Out, How::Reject);
+}
+
+#[test]
+fn cut_reject_what_it_is_sent() {
+    isolate_primary("cut_reject_what_it_is_sent", Way::In, How::Reject);
+}
+
+#[test]
+fn cut_and_the_agent_stays_away() {
+    let mut world = World::new("cut_and_the_agent_stays_away");
+    let old = world.primary.clone();
+    world.begin();
+    world.isolate(&old, Way::Both, How::Drop);
+    world.replaced(&old);
+    world.last(CUT);
+    world.net.heal();
+    world.end();
+    // Sentinel makes it a replica long before a hook can run there.
+    std::thread::sleep(AGENT_AWAY);
+    world.model.handle(&["heal", &old.name]);
+    world.report(3).judge(&ISOLATED);
+}
+
+#[test]
+fn cut_while_the_agents_go_on() {
+    let mut world = World::new("cut_while_the_agents_go_on");
+    let old = world.primary.clone();
+    // Every hook looks again, and the one that is cut off decides by what it sees.
+    world.model.handle(&["setting", "update-status-seconds=2"]);
+    world.begin();
+    world.cut(&old, Way::Both, How::Drop);
+    world.replaced(&old);
+    world.last(CUT);
+    world.net.heal();
+    world.end();
+    world.report(3).judge(&ISOLATED);
+}
+
+#[test]
+fn cut_off_with_one_replica() {
+    let mut world = World::new("cut_off_with_one_replica");
+    let (primary, near, far) = (
+        v4(world.primary.address),
+        v4(world.replicas[0].address),
+        v4(world.replicas[1].address),
+    );
+    world.begin();
+    let others = [far, CLIENT_ADDRESS];
+    world.net.cut(primary, &others, Way::Both, How::Drop);
+    world.net.cut(near, &others, Way::Both, How::Drop);
+    world.last(CUT);
+    world.net.heal();
+    world.end();
+    let report = world.report(3);
+    // The majority is with the primary, which goes on; clients on the other side wait.
+    report.judge(&Bars {
+        lost: Some(0),
+        gap: Some(CUT + Duration::from_secs(3)),
+        ..Bars::default()
+    });
 }
 
 #[test]

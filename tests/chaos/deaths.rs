@@ -23,6 +23,14 @@ const CRASH: Bars = Bars {
     confirmed_allowed: false,
 };
 
+/// A server that was frozen may still acknowledge what waited in its sockets: one write of each client.
+const WOKEN: Bars = Bars {
+    lost: Some(8),
+    displaced_for: None,
+    displaced_after_heal: Some(8),
+    ..CRASH
+};
+
 #[test]
 fn kill_the_server() {
     let mut world = World::new("kill_the_server");
@@ -94,19 +102,52 @@ fn freeze_the_server() {
     let mut world = World::new("freeze_the_server");
     let frozen = world.primary.clone();
     let process = world.model.server_process(frozen.address);
+    world.frozen = true;
     world.begin();
     signal(process, Signal::STOP);
     world.replaced(&frozen);
     world.last(FROZEN);
     world.end();
     World::wake(process);
-    world.report(3).judge(&Bars {
-        // What waited in its sockets.
-        lost: Some(8),
-        displaced_after_heal: Some(8),
-        displaced_for: None,
-        ..CRASH
-    });
+    world.report(3).judge(&WOKEN);
+}
+
+#[test]
+fn freeze_server_and_sentinel() {
+    let mut world = World::new("freeze_server_and_sentinel");
+    let frozen = world.primary.clone();
+    let server = world.model.server_process(frozen.address);
+    let sentinel = world.model.sentinel_process(frozen.address);
+    world.frozen = true;
+    world.begin();
+    signal(sentinel, Signal::STOP);
+    signal(server, Signal::STOP);
+    world.replaced(&frozen);
+    world.last(FROZEN);
+    world.end();
+    World::wake(server);
+    World::wake(sentinel);
+    world.report(3).judge(&WOKEN);
+}
+
+#[test]
+fn freeze_watcher_and_kill_server() {
+    let mut world = World::new("freeze_watcher_and_kill_server");
+    let lost = world.primary.clone();
+    let server = world.model.server_process(lost.address);
+    let watcher = world.watcher_processes(&lost);
+    world.begin();
+    for process in &watcher {
+        signal(*process, Signal::STOP);
+    }
+    signal(server, Signal::KILL);
+    world.replaced(&lost);
+    world.last(FROZEN / 2);
+    world.end();
+    for process in watcher {
+        World::wake(process);
+    }
+    world.report(3).judge(&CRASH);
 }
 
 #[test]
@@ -129,6 +170,7 @@ fn freeze_sentinel() {
 fn freeze_the_unit() {
     let mut world = World::new("freeze_the_unit");
     let frozen = world.primary.clone();
+    world.frozen = true;
     world.begin();
     world.model.handle(&["freeze", &frozen.name]);
     world.replaced(&frozen);

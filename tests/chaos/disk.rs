@@ -1,39 +1,81 @@
-//! The primary's disk is full.
+//! A unit's disk is full.
 
 use std::time::Duration;
 
-use crate::{report::Bars, support::model::number, world::World};
+use crate::{
+    report::{Bars, UNIT_LOST},
+    support::model::{Unit, number},
+    world::World,
+};
 
 /// Size of each unit's disk, in MiB: room for the data, a copy, and the margin that copies keep.
 const DISK: u32 = 160;
 
+/// Longest until a full disk shows in the unit's status.
+const NOTICED: Duration = Duration::from_secs(40);
+
+/// Deploys on small disks and fills up that of the primary or of a replica.
+fn filled(case: &'static str, primary: bool) -> (World, Unit) {
+    let mut world = World::with_disks(case, 3, Some(DISK));
+    let full = if primary {
+        world.primary.clone()
+    } else {
+        world.replicas[0].clone()
+    };
+    world.begin();
+    world.disks[disk_of(&full)].fill();
+    (world, full)
+}
+
+fn disk_of(unit: &Unit) -> usize {
+    usize::try_from(number(&unit.name)).unwrap()
+}
+
+/// Waits until a unit says that its disk is full; returns its status.
+fn noticed(world: &World, full: &Unit) -> String {
+    world
+        .model
+        .wait_until("the full disk is noticed", NOTICED, || {
+            let unit = world.model.unit(&full.name);
+            let status = format!("{}: {}", unit.workload, unit.message);
+            if unit.message.contains("full") {
+                Ok(status)
+            } else {
+                Err(format!("{} is {status}", unit.name))
+            }
+        })
+}
+
 #[test]
 fn full_disk_of_the_primary() {
-    let mut world = World::with_disks("full_disk_of_the_primary", 3, Some(DISK));
-    let full = world.primary.clone();
-    let disk = usize::try_from(number(&full.name)).unwrap();
-    world.begin();
-    world.disks[disk].fill();
-    // Somebody is told, or the role goes to a unit that can write.
-    let limit = Duration::from_secs(40);
-    let told = world
-        .model
-        .wait_until("the full disk is noticed", limit, || {
-            let unit = world.model.unit(&full.name);
-            if unit.workload == "active" {
-                Err(format!("{} is active: {}", unit.name, unit.message))
-            } else {
-                Ok(format!("{}: {}", unit.workload, unit.message))
-            }
-        });
-    world.last(Duration::from_secs(15));
+    let (mut world, full) = filled("full_disk_of_the_primary", true);
+    let told = noticed(&world, &full);
+    world.replaced(&full);
+    world.last(Duration::from_secs(12));
     world.end();
-    world.disks[disk].clear();
+    world.disks[disk_of(&full)].clear();
     let mut report = world.report(3);
     report.note = format!("its status: {told}");
     report.judge(&Bars {
         lost: Some(0),
-        gap: None,
+        // Sentinel takes a server for dead that refuses its pings.
+        gap: Some(UNIT_LOST),
+        ..Bars::default()
+    });
+}
+
+#[test]
+fn full_disk_of_a_replica() {
+    let (mut world, full) = filled("full_disk_of_a_replica", false);
+    let told = noticed(&world, &full);
+    world.last(Duration::from_secs(12));
+    world.end();
+    world.disks[disk_of(&full)].clear();
+    let mut report = world.report(3);
+    report.note = format!("its status: {told}");
+    report.judge(&Bars {
+        lost: Some(0),
+        gap: Some(Duration::from_secs(1)),
         ..Bars::default()
     });
 }

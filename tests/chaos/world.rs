@@ -40,8 +40,12 @@ pub struct World {
     pub replicas: Vec<Unit>,
     /// When the fault began.
     began: Option<Instant>,
+    /// When its packets no longer passed, where it is a cut.
+    in_force: Option<Instant>,
     /// When it ended.
     ended: Option<Instant>,
+    /// Whether writes may wait in a frozen server and be taken when it wakes.
+    pub frozen: bool,
 }
 
 impl World {
@@ -85,7 +89,9 @@ impl World {
             primary,
             replicas: settled.replicas,
             began: None,
+            in_force: None,
             ended: None,
+            frozen: false,
         }
     }
 
@@ -120,9 +126,15 @@ impl World {
     }
 
     /// Cuts a unit from all other units and the clients. Its agent loses the controller too.
-    pub fn isolate(&self, unit: &Unit, way: Way, how: How) {
-        self.net.cut(v4(unit.address), &self.others(unit), way, how);
+    pub fn isolate(&mut self, unit: &Unit, way: Way, how: How) {
+        self.cut(unit, way, how);
         self.model.handle(&["cut", &unit.name]);
+    }
+
+    /// Cuts a unit from all other units and the clients; its agent notices nothing.
+    pub fn cut(&mut self, unit: &Unit, way: Way, how: How) {
+        self.net.cut(v4(unit.address), &self.others(unit), way, how);
+        self.in_force.get_or_insert_with(Instant::now);
     }
 
     /// Ends what [`Self::isolate`] began.
@@ -167,9 +179,12 @@ impl World {
         let acknowledged = self.writers.as_mut().expect("they are at work").finish();
         let lost = self.lost(settled.primary.address, &acknowledged);
         let old = self.primary.address;
+        let in_force = self.in_force.unwrap_or(began);
         let displaced: Vec<&Acknowledged> = acknowledged
             .iter()
             .filter(|write| write.server == old && write.at >= began)
+            // What was taken before a cut is often acknowledged after it only; that is no fault of the server.
+            .filter(|write| self.frozen || write.sent >= in_force)
             .filter(|_| settled.primary.address != old)
             .collect();
         let latest = displaced.iter().map(|write| write.at).max();

@@ -53,6 +53,8 @@ pub struct Acknowledged {
     pub writer: usize,
     /// Number of the write.
     pub number: u64,
+    /// When it was sent.
+    pub sent: Instant,
     /// When the acknowledgement came.
     pub at: Instant,
     /// Who acknowledged.
@@ -284,6 +286,7 @@ impl Client {
             };
             number += 1;
             let key = key_of(self.number, number);
+            let sent = Instant::now();
             match wire.call(&["SET", &key, &payload(&key)]) {
                 Ok(Reply::Text(text)) if text == "OK" => {
                     let (at, server) = (Instant::now(), *server);
@@ -291,6 +294,7 @@ impl Client {
                     lock(&self.log).push(Acknowledged {
                         writer: self.number,
                         number,
+                        sent,
                         at,
                         server,
                         confirmed,
