@@ -21,5 +21,6 @@ mod kept;
 mod net;
 mod planned;
 mod report;
+mod storm;
 mod world;
 mod writers;

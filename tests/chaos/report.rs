@@ -28,6 +28,8 @@ pub struct Report {
     pub lost: usize,
     /// Those of them that a replica had confirmed.
     pub lost_confirmed: usize,
+    /// Those of them that both replicas had confirmed.
+    pub lost_everywhere: usize,
     /// Those of them that are in no data set that was kept aside.
     pub lost_not_kept: usize,
     /// Writes that the old primary acknowledged after the fault began, if it was displaced.
@@ -59,7 +61,7 @@ pub struct Bars {
     pub displaced_after_heal: Option<usize>,
     /// Whether losses need not be among what was kept aside.
     pub unkept_allowed: bool,
-    /// Whether writes that a replica had confirmed may be lost; never, unless two faults meet.
+    /// Whether writes that one replica had confirmed may be lost: only when faults meet. What both had never is.
     pub confirmed_allowed: bool,
 }
 
@@ -93,6 +95,11 @@ impl Report {
             "lost writes that a replica had confirmed",
             self.lost_confirmed,
             none(bars.confirmed_allowed),
+        );
+        number(
+            "lost writes that both replicas had confirmed",
+            self.lost_everywhere,
+            Some(0),
         );
         number(
             "lost writes that were not kept aside",
@@ -130,6 +137,7 @@ impl Report {
             "acknowledged": self.acknowledged,
             "lost": self.lost,
             "lost-confirmed": self.lost_confirmed,
+            "lost-everywhere": self.lost_everywhere,
             "lost-not-kept": self.lost_not_kept,
             "displaced-writes": self.displaced_writes,
             "displaced-ms": millis(self.displaced_for),

@@ -193,7 +193,8 @@ impl World {
             case: self.case,
             acknowledged: acknowledged.len(),
             lost: lost.len(),
-            lost_confirmed: lost.iter().filter(|write| write.confirmed).count(),
+            lost_confirmed: lost.iter().filter(|write| write.confirmed > 0).count(),
+            lost_everywhere: lost.iter().filter(|write| write.confirmed > 1).count(),
             lost_not_kept: not_kept.len(),
             displaced_writes: displaced.len(),
             displaced_for: latest.map_or(Duration::ZERO, |at| at.duration_since(began)),
@@ -231,6 +232,18 @@ impl World {
         writers::missing(&mut wire, writes)
     }
 
+    /// Returns the process that a unit's pid file names, if it is a Valkey process of this model.
+    pub fn process(&self, unit: &Unit, service: &str) -> Option<i32> {
+        let tag = unit.name.replace('/', "-");
+        let run = format!("agents/unit-{tag}/valkey");
+        let run = self.model.state().join(run);
+        let text = fs::read_to_string(run.join(format!("{service}.pid"))).ok()?;
+        let file: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let pid = i32::try_from(file["pid"].as_i64()?).ok()?;
+        let log = fs::read_link(format!("/proc/{pid}/fd/1")).ok()?;
+        log.starts_with(&run).then_some(pid)
+    }
+
     /// Returns the processes of a unit's watcher: the parent that restarts it, and the child.
     pub fn watcher_processes(&self, unit: &Unit) -> Vec<i32> {
         let mark = self
@@ -262,6 +275,13 @@ impl World {
         let process = Pid::from_raw(process).expect("a process id");
         // The watcher may have ended it, which is as good.
         let _ = kill_process(process, Signal::CONT);
+    }
+}
+
+/// Sends a signal to a process, unless it is gone.
+pub fn signal_if_there(process: Option<i32>, what: Signal) {
+    if let Some(process) = process.and_then(Pid::from_raw) {
+        let _ = kill_process(process, what);
     }
 }
 

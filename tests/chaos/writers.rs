@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const STUBBORN: Duration = Duration::from_secs(60);
 /// How long a client waits for a connection, a Sentinel, or the role of a server.
 const ASKING: Duration = Duration::from_millis(300);
-/// How long a client that wants its write to be on a replica waits for that.
+/// How long a client that wants its write to be on the replicas waits for that, in milliseconds.
 const CONFIRM: &str = "100";
 /// How many keys are read at a time when everything is looked for.
 const BATCH: usize = 500;
@@ -38,7 +38,7 @@ const BATCH: usize = 500;
 /// How a client finds the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Asks the Sentinels, again after each failure; has each write confirmed by a replica (`WAIT`).
+    /// Asks the Sentinels, again after each failure; has each write confirmed by the replicas (`WAIT`).
     Follows,
     /// Asks all servers in turn and takes the first that calls itself primary.
     Polls,
@@ -59,8 +59,8 @@ pub struct Acknowledged {
     pub at: Instant,
     /// Who acknowledged.
     pub server: IpAddr,
-    /// Whether a replica had it too.
-    pub confirmed: bool,
+    /// How many replicas had it too, where the writer asked.
+    pub confirmed: i64,
 }
 
 #[derive(Debug)]
@@ -290,7 +290,11 @@ impl Client {
             match wire.call(&["SET", &key, &payload(&key)]) {
                 Ok(Reply::Text(text)) if text == "OK" => {
                     let (at, server) = (Instant::now(), *server);
-                    let confirmed = self.kind == Kind::Follows && confirm(wire);
+                    let confirmed = if self.kind == Kind::Follows {
+                        confirm(wire)
+                    } else {
+                        0
+                    };
                     lock(&self.log).push(Acknowledged {
                         writer: self.number,
                         number,
@@ -385,9 +389,12 @@ impl Client {
     }
 }
 
-/// Tells whether a replica has all that was written on a connection.
-fn confirm(wire: &mut Wire) -> bool {
-    matches!(wire.call(&["WAIT", "1", CONFIRM]), Ok(Reply::Number(replicas)) if replicas >= 1)
+/// Tells how many of two replicas have all that was written on a connection.
+fn confirm(wire: &mut Wire) -> i64 {
+    match wire.call(&["WAIT", "2", CONFIRM]) {
+        Ok(Reply::Number(replicas)) => replicas,
+        _ => 0,
+    }
 }
 
 /// Returns an address of version 4, as all are here.
