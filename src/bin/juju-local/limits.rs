@@ -104,6 +104,34 @@ pub const CASCADE_DELAY: Duration = Duration::from_millis(300);
 /// Most bytes of one YAML file of a charm: real ones are some 100 KiB at most.
 pub const CHARM_YAML_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Most values in one YAML document, those that aliases repeat included.
+///
+/// Ten lines of aliases can stand for a billion values; real files have some thousand.
+pub const YAML_VALUES_MAX: usize = 500_000;
+
+/// Most bytes of text in one YAML document, those that aliases repeat included.
+pub const YAML_TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most brackets that may be open at the same time in a YAML document.
+///
+/// The reader's time grows with the square of it: 160 KB of brackets alone take ten seconds. It takes
+/// 128 levels anyway; brackets in texts may be more, but not without end.
+pub const YAML_BRACKETS_MAX: usize = 256;
+
+/// Most levels of maps in a key such as `a.b.c` of an action's parameter or result.
+///
+/// JSON is read 128 levels deep at most, and every level needs stack.
+pub const KEY_DEPTH_MAX: usize = 32;
+
+/// Most directories within each other in a charm: each level needs stack. Python charms have about fifteen.
+pub const CHARM_DEPTH_MAX: usize = 100;
+
+/// Longest target of a link in an archive, in bytes: what Linux takes.
+pub const LINK_BYTES_MAX: u64 = 4095;
+
+/// Most instances of one storage that a unit may have.
+pub const STORAGE_INSTANCES_MAX: u32 = 100;
+
 /// Most entries of a charm. Python charms with their dependencies have a few thousand.
 pub const CHARM_ENTRIES_MAX: usize = 100_000;
 

@@ -9,6 +9,9 @@ mod client;
 mod engine;
 mod hook_tools;
 mod limits;
+#[cfg(test)]
+#[path = "../../../tests/parsers/mutate.rs"]
+mod mutate;
 mod report;
 
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::ignore::Ignored;
 use super::{CharmError, invalid};
-use crate::limits::{CHARM_ENTRIES_MAX, CHARM_UNPACKED_BYTES_MAX};
+use crate::limits::{CHARM_DEPTH_MAX, CHARM_ENTRIES_MAX, CHARM_UNPACKED_BYTES_MAX, LINK_BYTES_MAX};
 
 /// The files that a revision of a charm put into a directory, relative to it.
 pub type Deployed = BTreeSet<PathBuf>;
@@ -212,6 +212,11 @@ impl<'a> Target<'a> {
         ignore: &dyn Fn(&Path, bool) -> bool,
         normal_modes: bool,
     ) -> Result<(), CharmError> {
+        if below.components().count() > CHARM_DEPTH_MAX {
+            return invalid(format!(
+                "the charm has directories more than {CHARM_DEPTH_MAX} levels deep; is it the right directory?"
+            ));
+        }
         let dir = source.join(below);
         let mut names: Vec<_> = fs::read_dir(&dir)
             .and_then(|entries| {
@@ -274,6 +279,11 @@ impl<'a> Target<'a> {
             if path.as_os_str().is_empty() {
                 continue;
             }
+            if path.components().count() > CHARM_DEPTH_MAX {
+                return invalid(format!(
+                    "the charm has directories more than {CHARM_DEPTH_MAX} levels deep; is it the right archive?"
+                ));
+            }
             let mode = entry.unix_mode();
             let format = mode.unwrap_or_default() & 0o170_000;
             // An archive without unix attributes gives files that nobody can execute, as with Juju.
@@ -283,9 +293,15 @@ impl<'a> Target<'a> {
                 0o120_000 => {
                     let mut target = String::new();
                     (&mut entry)
-                        .take(4096)
+                        .take(LINK_BYTES_MAX + 1)
                         .read_to_string(&mut target)
                         .map_err(CharmError::io("read", archive))?;
+                    if u64::try_from(target.len()).is_ok_and(|length| length > LINK_BYTES_MAX) {
+                        return invalid(format!(
+                            "symlink {:?} has a target of more than {LINK_BYTES_MAX} bytes",
+                            path.display()
+                        ));
+                    }
                     self.link(&path, Path::new(&target))?;
                 }
                 0 | 0o100_000 => self.file(&path, permissions, &mut entry)?,

@@ -99,15 +99,29 @@ impl Pattern {
     }
 }
 
-/// Matches `*` and `?` within one part of a path.
+/// Matches `*` and `?` within one part of a path, in steps that grow with the product of the lengths at most.
+///
+/// Only the last `*` is ever tried again: one before it can take nothing that this one could not.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.first(), name.first()) {
-        (None, None) => true,
-        (Some(b'*'), _) => {
-            glob(&pattern[1..], name) || (!name.is_empty() && glob(pattern, &name[1..]))
+    let (mut at, mut letter) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(got) = name.get(letter) {
+        match (pattern.get(at), star) {
+            (Some(b'*'), _) => {
+                star = Some((at, letter));
+                at += 1;
+            }
+            (Some(wanted), _) if *wanted == b'?' || wanted == got => {
+                (at, letter) = (at + 1, letter + 1);
+            }
+            (_, Some((back, taken))) => {
+                star = Some((back, taken + 1));
+                (at, letter) = (back + 1, taken + 1);
+            }
+            (_, None) => return false,
         }
-        (Some(b'?'), Some(_)) => glob(&pattern[1..], &name[1..]),
-        (Some(wanted), Some(got)) if wanted == got => glob(&pattern[1..], &name[1..]),
-        _ => false,
     }
+    pattern
+        .get(at..)
+        .is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
 }

@@ -21,8 +21,10 @@ mod ignore;
 mod manifest;
 mod metadata;
 pub mod names;
+#[cfg(test)]
+mod properties;
 mod storage;
-mod yaml;
+pub mod yaml;
 
 use std::io;
 use std::path::{Path, PathBuf};

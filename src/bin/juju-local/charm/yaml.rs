@@ -1,13 +1,21 @@
 //! YAML documents of a charm, read with a bound and turned into JSON values.
 
+use std::cell::Cell;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess as _,
+    Visitor,
+};
 use serde_json::{Map, Value};
 
 use super::{CharmError, invalid};
-use crate::limits::CHARM_YAML_BYTES_MAX;
+use crate::limits::{
+    CHARM_YAML_BYTES_MAX, YAML_BRACKETS_MAX, YAML_TEXT_BYTES_MAX, YAML_VALUES_MAX,
+};
 
 /// Reads `name` in `dir` as text; `None` if there is no such file.
 ///
@@ -56,57 +64,168 @@ pub fn read_optional(dir: &Path, name: &str) -> Result<Option<Value>, CharmError
 ///
 /// When it is not YAML, or has keys that are neither text, number nor boolean.
 pub fn parse(name: &str, text: &str) -> Result<Value, CharmError> {
-    let document: serde_yaml::Value =
-        serde_yaml::from_str(text).map_err(|source| CharmError::Yaml {
-            file: name.to_owned(),
-            source,
-        })?;
-    to_json(name, document)
-}
-
-fn to_json(name: &str, value: serde_yaml::Value) -> Result<Value, CharmError> {
-    Ok(match value {
-        serde_yaml::Value::Null => Value::Null,
-        serde_yaml::Value::Bool(value) => Value::Bool(value),
-        serde_yaml::Value::Number(number) => number_to_json(&number),
-        serde_yaml::Value::String(text) => Value::String(text),
-        serde_yaml::Value::Sequence(items) => Value::Array(
-            items
-                .into_iter()
-                .map(|item| to_json(name, item))
-                .collect::<Result<_, _>>()?,
-        ),
-        serde_yaml::Value::Mapping(mapping) => {
-            let mut map = Map::new();
-            for (key, value) in mapping {
-                let key = match key {
-                    serde_yaml::Value::String(text) => text,
-                    serde_yaml::Value::Bool(value) => value.to_string(),
-                    serde_yaml::Value::Number(number) => number.to_string(),
-                    _ => {
-                        return invalid(format!(
-                            "cannot parse {name}: a map has a key that is not text"
-                        ));
-                    }
-                };
-                map.insert(key, to_json(name, value)?);
-            }
-            Value::Object(map)
-        }
-        serde_yaml::Value::Tagged(tagged) => to_json(name, tagged.value)?,
+    read(text).map_err(|source| CharmError::Yaml {
+        file: name.to_owned(),
+        source,
     })
 }
 
-/// Keeps integers as integers; what JSON cannot hold (infinity) becomes text.
-fn number_to_json(number: &serde_yaml::Number) -> Value {
-    if let Some(number) = number.as_i64() {
-        return number.into();
+/// Reads `text` as one YAML document, with a bound on what aliases make of it.
+///
+/// # Errors
+///
+/// When it is not YAML, has keys that are neither text, number nor boolean, is nested too deeply, or stands for
+/// more than [`YAML_VALUES_MAX`] values or [`YAML_TEXT_BYTES_MAX`] bytes of text.
+pub fn read(text: &str) -> Result<Value, serde_yaml::Error> {
+    if nests_deeply(text) {
+        // JSON is YAML, and its reader is not slowed down by brackets in its texts.
+        return serde_json::from_str(text).map_err(|_| {
+            de::Error::custom(
+                "it is nested too deeply, or has too many brackets that are not closed",
+            )
+        });
     }
-    if let Some(number) = number.as_u64() {
-        return number.into();
+    let left = Cell::new(Left {
+        values: YAML_VALUES_MAX,
+        bytes: YAML_TEXT_BYTES_MAX,
+    });
+    Bounded { left: &left }.deserialize(serde_yaml::Deserializer::from_str(text))
+}
+
+/// Tells whether more than [`YAML_BRACKETS_MAX`] brackets are open somewhere, those in texts included.
+fn nests_deeply(text: &str) -> bool {
+    let mut open = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > YAML_BRACKETS_MAX
+    })
+}
+
+/// What a document may still hold.
+#[derive(Clone, Copy)]
+struct Left {
+    values: usize,
+    bytes: usize,
+}
+
+/// Reads a value and all below it, and counts.
+#[derive(Clone, Copy)]
+struct Bounded<'a> {
+    left: &'a Cell<Left>,
+}
+
+impl Bounded<'_> {
+    fn spend<E: de::Error>(self, bytes: usize) -> Result<(), E> {
+        let Left {
+            values,
+            bytes: room,
+        } = self.left.get();
+        match (values.checked_sub(1), room.checked_sub(bytes)) {
+            (Some(values), Some(bytes)) => {
+                self.left.set(Left { values, bytes });
+                Ok(())
+            }
+            _ => Err(E::custom(format_args!(
+                "it stands for more than {YAML_VALUES_MAX} values or {YAML_TEXT_BYTES_MAX} bytes of text"
+            ))),
+        }
     }
-    let float = number.as_f64().and_then(serde_json::Number::from_f64);
-    float.map_or_else(|| Value::String(number.to_string()), Value::Number)
+
+    fn take<E: de::Error>(self, value: impl Into<Value>) -> Result<Value, E> {
+        self.spend(0)?;
+        Ok(value.into())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.take(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        self.take(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        self.take(value)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        self.take(value)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        self.take(value)
+    }
+
+    /// What JSON cannot hold (infinity) becomes text.
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        match serde_json::Number::from_f64(value) {
+            Some(number) => self.take(number),
+            None => self.take(serde_yaml::Number::from(value).to_string()),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.spend(text.len())?;
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        self.spend(0)?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        self.spend(0)?;
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key_seed(self)? {
+            let key = match key {
+                Value::String(text) => text,
+                Value::Bool(_) | Value::Number(_) => key.to_string(),
+                _ => return Err(de::Error::custom("a map has a key that is not text")),
+            };
+            if map.contains_key(&key) {
+                return Err(de::Error::custom(format_args!(
+                    "a map has the key {key:?} twice"
+                )));
+            }
+            map.insert(key, entries.next_value_seed(self)?);
+        }
+        Ok(Value::Object(map))
+    }
+
+    /// A tag says what a value is meant to be; the value counts.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Value, A::Error> {
+        let (_, content) = tagged.variant_seed(self)?;
+        content.newtype_variant_seed(self)
+    }
 }
 
 /// Formats `value` as Go's `%#v` does for the values that YAML gives; Juju quotes wrong values like this.

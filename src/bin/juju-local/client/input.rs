@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
-use crate::limits::INPUT_BYTES_MAX;
+use crate::limits::{INPUT_BYTES_MAX, KEY_DEPTH_MAX};
 
 /// Parses a time such as `90s`, `5m`, `1h30m` or `500ms`; a bare number is seconds.
 ///
@@ -97,7 +97,7 @@ pub fn file(path: &Path) -> Result<String> {
 /// When it cannot be read or is no map.
 pub fn yaml_map(path: &Path) -> Result<Map<String, Value>> {
     let text = file(path)?;
-    match serde_yaml::from_str(&text)
+    match crate::charm::yaml::read(&text)
         .with_context(|| format!("cannot parse {} as YAML", path.display()))?
     {
         Value::Object(map) => Ok(map),
@@ -202,9 +202,12 @@ pub fn parameters(
         let value = if as_text {
             Value::String(value)
         } else {
-            serde_yaml::from_str(&value)
+            crate::charm::yaml::read(&value)
                 .with_context(|| format!("cannot parse the value of {path:?} as YAML"))?
         };
+        if path.split('.').count() > KEY_DEPTH_MAX {
+            bail!("cannot take a parameter's key with more than {KEY_DEPTH_MAX} parts");
+        }
         insert(&mut parameters, &path, value)?;
     }
     Ok(parameters)

@@ -17,6 +17,8 @@ mod connect;
 mod debug_log;
 mod input;
 mod output;
+#[cfg(test)]
+mod properties;
 mod secrets;
 mod status;
 mod storage;

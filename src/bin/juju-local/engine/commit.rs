@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::limits::{DATABAG_MAX, STATE_TOTAL_MAX};
+use crate::limits::{DATABAG_MAX, STATE_TOTAL_MAX, STORAGE_INSTANCES_MAX};
 
 use super::context::Context;
 use super::model::{Attachment, Life, Map, Model, Storage};
@@ -177,6 +177,11 @@ pub fn add_storage(
             application.charm.metadata.name,
             spec.count_max.unwrap_or_default(),
             present.saturating_add(count)
+        ));
+    }
+    if present.saturating_add(count) > STORAGE_INSTANCES_MAX {
+        return Err(format!(
+            "cannot add {count} instances of storage {name:?} to {unit:?}: it may have {STORAGE_INSTANCES_MAX}"
         ));
     }
     let kind = match spec.kind {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::api::{Deploy, Response};
 use crate::charm::{self, Charm};
-use crate::limits::UNITS_MAX;
+use crate::limits::{STORAGE_INSTANCES_MAX, UNITS_MAX};
 
 use super::commit::add_storage;
 use super::model::{Application, Endpoint, Life, Machine, Map, Model, Status, Unit};
@@ -175,6 +175,11 @@ fn storage_counts(charm: &Charm, given: &Map) -> Result<BTreeMap<String, u32>, S
         };
         let directive = charm::StorageDirective::parse(text).map_err(|error| error.to_string())?;
         let count = directive.count.unwrap_or(spec.count_min.max(1));
+        if count > STORAGE_INSTANCES_MAX {
+            return Err(format!(
+                "cannot take {count} instances of store {name:?}; {STORAGE_INSTANCES_MAX} at most"
+            ));
+        }
         if count < spec.count_min || spec.count_max.is_some_and(|most| count > most) {
             return Err(format!(
                 "charm {:?} store {name:?}: {count} instances are not within its range",

@@ -2,6 +2,8 @@
 
 use serde_json::{Map as JsonMap, Value, json};
 
+use crate::limits::KEY_DEPTH_MAX;
+
 use super::super::model::Status;
 use super::{Call, Fault, failed, parse, usage};
 
@@ -230,6 +232,9 @@ pub fn action_set(call: &mut Call<'_>) -> Result<String, Fault> {
             ));
         };
         let keys: Vec<String> = path.split('.').map(ToOwned::to_owned).collect();
+        if keys.len() > KEY_DEPTH_MAX {
+            return usage(format!("a key may have {KEY_DEPTH_MAX} parts at most"));
+        }
         for key in &keys {
             if !crate::charm::names::is_action(key) {
                 return usage(format!(

@@ -6,6 +6,8 @@
 mod basics;
 mod flags;
 mod network;
+#[cfg(test)]
+mod properties;
 mod relations;
 mod secrets;
 mod storage;
@@ -215,7 +217,7 @@ fn yaml_map(text: &str) -> Result<super::model::Map, Fault> {
     if text.trim().is_empty() {
         return Ok(super::model::Map::new());
     }
-    let value: Value = serde_yaml::from_str(text)
+    let value: Value = crate::charm::yaml::read(text)
         .map_err(|error| Fault::Failed(format!("cannot read settings: {error}")))?;
     let Value::Object(map) = value else {
         return failed("cannot read settings: expected a map of key to value");

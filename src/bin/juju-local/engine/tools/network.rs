@@ -99,7 +99,7 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
 }
 
 /// Understands a port or range; a lone port has no hyphen.
-fn port(text: &str) -> Result<String, String> {
+pub(super) fn port(text: &str) -> Result<String, String> {
     if text == "icmp" {
         return Ok("icmp".to_owned());
     }

@@ -18,7 +18,7 @@ use super::{Call, Fault, Flags, failed, parse, usage, yaml_map};
 const FIELDS: [&str; 6] = ["label", "description", "expire", "rotate", "owner", "file"];
 
 /// Returns the id in a URI.
-fn id_of(text: &str) -> String {
+pub(super) fn id_of(text: &str) -> String {
     text.strip_prefix("secret:")
         .unwrap_or(text)
         .rsplit('/')
@@ -126,7 +126,7 @@ fn fields(call: &Call<'_>, flags: &Flags, from: usize) -> Result<Fields, Fault> 
 }
 
 /// Understands a duration such as `1h30m`, or a time.
-fn expiry(text: &str) -> Result<Timestamp, Fault> {
+pub(super) fn expiry(text: &str) -> Result<Timestamp, Fault> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
