@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     charm::unix_now,
-    limits::HISTORY_MAX,
+    limits::{HISTORY_MAX, WORD_MAX_BYTES},
     planner::{Observation, UnitName},
     valkey::handover::HandoverRecord,
     watch::Former,
@@ -46,6 +46,19 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Reads what another unit tells of a change; `None` if it is no entry, or none that this charm writes.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().filter(Self::is_sound)
+    }
+
+    /// Whether its texts are short and plain, so that the history stays small and can be shown.
+    fn is_sound(&self) -> bool {
+        [&self.from, &self.to, &self.path]
+            .into_iter()
+            .all(|text| text.len() <= WORD_MAX_BYTES && !text.contains(char::is_control))
+    }
+
     /// Describes a change that the charm itself made; `show` turns a host into what people read.
     #[must_use]
     pub fn of_record(
@@ -75,11 +88,16 @@ impl Entry {
     }
 }
 
-/// Reads the history, oldest first; an unreadable one counts as empty.
+/// Reads the history, oldest first, without the entries that cannot be read; an unreadable file counts as empty.
 pub async fn read(workload: &Workload) -> Vec<Entry> {
     let path = workload.layout().storage().join("failover-history.json");
     match workload.read(&path).await {
-        Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        Ok(Some(bytes)) => serde_json::from_slice::<Vec<serde_json::Value>>(&bytes)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .filter(Entry::is_sound)
+            .collect(),
         Ok(None) | Err(_) => Vec::new(),
     }
 }
@@ -97,11 +115,7 @@ pub async fn note(workload: &Workload, seen: &Observation) -> anyhow::Result<()>
 async fn note_changes(workload: &Workload, seen: &Observation) -> anyhow::Result<()> {
     let known = read(workload).await;
     for unit in seen.units.values() {
-        let entry = unit
-            .data
-            .last_change
-            .as_deref()
-            .and_then(|text| serde_json::from_str::<Entry>(text).ok());
+        let entry = unit.data.last_change.as_deref().and_then(Entry::read);
         if let Some(entry) = entry.filter(|entry| !known.contains(entry)) {
             append(workload, entry).await?;
         }

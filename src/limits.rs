@@ -24,6 +24,11 @@ pub const HOOK_TOOL_STDERR_BYTES_MAX: usize = 4 * 1024;
 /// Linux refuses a single argument of 128 KiB and more with a text that helps nobody.
 pub const HOOK_TOOL_ARGUMENT_BYTES_MAX: usize = 100_000;
 
+/// Longest word that is taken from a databag or a document beside the data, in bytes: ids, names of units.
+///
+/// They end up in statuses and in the history, which have to stay readable.
+pub const WORD_MAX_BYTES: usize = 200;
+
 /// Longest that `juju-exec` may take, waiting for the unit's running hook included.
 ///
 /// It queues behind a hook and the machine lock, so it needs more than the longest bounded wait
@@ -61,6 +66,14 @@ pub const REPLICAS_MAX: usize = 256;
 
 /// As [`REPLICAS_MAX`], for the other Sentinels.
 pub const SENTINELS_MAX: usize = 256;
+
+/// Longest word that is kept of what a server or Sentinel says of itself: ids, phases, flags; in bytes.
+///
+/// An id has 40 letters; whoever sends more is no Valkey.
+pub const REPLY_WORD_MAX_BYTES: usize = 200;
+
+/// Most flags that are kept of an instance; Sentinel knows about fifteen.
+pub const FLAGS_MAX: usize = 64;
 
 /// Length of a password that the charm makes: 32 characters of 64 kinds are 192 bits.
 pub const PASSWORD_LENGTH: usize = 32;

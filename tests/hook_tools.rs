@@ -503,8 +503,12 @@ async fn what_has_no_end_is_bounded() {
     );
     let long = "x".repeat(HOOK_TOOL_ARGUMENT_BYTES_MAX + 1);
     assert!(matches!(
-        t.tools.action_fail(&long).await,
+        t.tools.action_set(&[("key", &long)]).await,
         Err(ToolError::ArgumentTooLong { .. })
+    ));
+    assert!(matches!(
+        t.tools.action_set(&[("key", "a\0b")]).await,
+        Err(ToolError::ArgumentNul { .. })
     ));
     assert_eq!(t.tools.calls(), 2, "a call that cannot work is not made");
 }

@@ -100,7 +100,7 @@ fn founding(seen: &Observation) -> Option<Founding> {
         if current.reason == FoundingReason::Found {
             return Some(Founding {
                 unit: seen.me.clone(),
-                generation: current.generation + 1,
+                generation: current.generation.saturating_add(1),
                 ..current.clone()
             });
         }
@@ -131,7 +131,7 @@ fn passed_on(seen: &Observation, current: &Founding) -> Option<Founding> {
         .find(|(_, unit)| unit.data.turn.wants.is_some())?;
     Some(Founding {
         unit: next.clone(),
-        generation: current.generation + 1,
+        generation: current.generation.saturating_add(1),
         ..current.clone()
     })
 }
@@ -182,7 +182,7 @@ fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
     }
     Some(Founding {
         unit: unit.clone(),
-        generation: current.generation + 1,
+        generation: current.generation.saturating_add(1),
         reason,
         done: false,
     })

@@ -12,6 +12,7 @@ mod names;
 pub mod numbers;
 pub mod observation;
 pub mod peer_data;
+mod peer_values;
 mod reason;
 mod reconcile;
 mod repair;

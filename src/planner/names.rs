@@ -4,10 +4,12 @@ use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::peer_values::word;
+
 /// A unit's name, for example `valkey/0`; sorts naturally, so `valkey/2` comes before `valkey/10`.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct UnitName(String);
+pub struct UnitName(#[serde(deserialize_with = "word")] String);
 
 impl UnitName {
     /// Takes a name as Juju writes it.

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::names::UnitName;
+use super::{
+    names::UnitName,
+    peer_values::{TEXT_MAX_BYTES, VALUE_MAX_BYTES, count, plain, word},
+};
 
 /// The text map that Juju keeps for a unit or an application on a relation.
 pub type Databag = BTreeMap<String, String>;
@@ -33,6 +36,7 @@ pub struct Founding {
     /// That unit.
     pub unit: UnitName,
     /// Rises with every such decision.
+    #[serde(deserialize_with = "count")]
     pub generation: u64,
     /// Why it was made.
     pub reason: FoundingReason,
@@ -58,6 +62,7 @@ pub struct Grant {
     /// Whose turn it is.
     pub holder: UnitName,
     /// Which of the holder's requests was granted.
+    #[serde(deserialize_with = "count")]
     pub number: u64,
 }
 
@@ -99,10 +104,12 @@ pub enum UnitState {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnRequest {
     /// Rises with each request and each release.
+    #[serde(deserialize_with = "count")]
     pub number: u64,
     /// What the unit wants to do; nothing when it wants no turn.
     pub wants: Option<TurnKind>,
     /// When it asked, in seconds since 1970 by its own clock; only for fairness.
+    #[serde(deserialize_with = "count")]
     pub asked_at: u64,
 }
 
@@ -120,16 +127,20 @@ pub enum TurnKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Replication id: offsets compare only within one.
+    #[serde(deserialize_with = "word")]
     pub history: String,
     /// Replication offset in bytes.
+    #[serde(deserialize_with = "count")]
     pub offset: u64,
     /// Sentinel's configuration epoch under which this was seen.
+    #[serde(deserialize_with = "count")]
     pub epoch: u64,
     /// Whether the unit was the primary then.
     pub primary: bool,
     /// Whether the server was stopped in order afterwards.
     pub clean: bool,
     /// When it was seen, in seconds since 1970 by the unit's own clock.
+    #[serde(deserialize_with = "count")]
     pub recorded_at: u64,
 }
 
@@ -137,10 +148,12 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Deployment that the data belongs to.
+    #[serde(deserialize_with = "word")]
     pub deployment_id: String,
     /// Unit that wrote the data.
     pub unit: UnitName,
     /// Highest founding decision that this data carried out or followed.
+    #[serde(deserialize_with = "count")]
     pub generation: u64,
     /// What the data holds.
     pub position: Option<Position>,
@@ -161,9 +174,6 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// Longest value that is looked at, in bytes; every value that this charm writes is far below.
-const VALUE_MAX_BYTES: usize = 64 * 1024;
-
 /// Reads a databag key by key; what cannot be read is left at its default and named.
 struct Reader<'a> {
     bag: &'a Databag,
@@ -173,7 +183,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn text(&mut self, key: &'static str) -> Option<String> {
         let value = self.bag.get(key)?;
-        if value.len() > VALUE_MAX_BYTES || value.chars().any(char::is_control) {
+        if value.len() > TEXT_MAX_BYTES || value.chars().any(char::is_control) {
             self.malformed.push(Malformed {
                 key,
                 problem: "too long or not plain text".to_owned(),
@@ -197,7 +207,7 @@ impl Reader<'_> {
             Err(error) => {
                 self.malformed.push(Malformed {
                     key,
-                    problem: error.to_string(),
+                    problem: plain(&error.to_string()),
                 });
                 None
             }

@@ -9,7 +9,7 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use crate::limits::{COMMAND_TIMEOUT, CONNECT_TIMEOUT};
+use crate::limits::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, REPLY_WORD_MAX_BYTES};
 use crate::valkey::{Endpoint, Password, ValkeyError};
 
 /// An authenticated connection; cheap to clone, the clones share it.
@@ -167,6 +167,15 @@ pub(super) fn text_of(value: &Value) -> Option<String> {
         Value::Int(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// Returns what is kept of a word that a server or Sentinel says of itself.
+pub(super) fn word_of(text: &str) -> String {
+    let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= REPLY_WORD_MAX_BYTES;
+    text.char_indices()
+        .take_while(fits)
+        .map(|(_, letter)| letter)
+        .collect()
 }
 
 /// Reads a number out of a reply, be it sent as one or as its text.

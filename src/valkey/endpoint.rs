@@ -85,6 +85,9 @@ pub(crate) fn host_problem(host: &str) -> Option<&'static str> {
         .all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c))
     {
         Some("the host has characters that no host has")
+    } else if host.starts_with('-') {
+        // In `bind` it would mean "if there is such an address", for a program a flag.
+        Some("the host begins with a hyphen")
     } else if host.contains(':') && host.split('%').next().is_none_or(not_ipv6) {
         Some("the host has a colon but is no IPv6 address")
     } else {
@@ -192,6 +195,7 @@ mod tests {
             "fd00::1:6379",
             "[host]:1",
             "[fd00::1:6379",
+            "-a:1",
             "a b:1",
             "a,b:1",
             "a\nb:1",

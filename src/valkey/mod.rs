@@ -14,6 +14,8 @@ pub mod handover;
 pub mod hello;
 pub mod lease;
 pub mod membership;
+#[cfg(test)]
+mod properties;
 pub mod sentinel;
 pub mod sentinel_view;
 pub mod server;

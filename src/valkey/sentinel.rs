@@ -281,16 +281,7 @@ impl SentinelClient {
             .connection
             .ask_within(name, &vote, SENTINEL_WRITE_TIMEOUT)
             .await?;
-        let [down, leader, epoch] = list_of(&value) else {
-            return Err(self.connection.misfit(name, "not three elements"));
-        };
-        Ok(Vote {
-            down: number_of(down) == Some(1),
-            leader: text_of(leader).filter(|id| id != "*"),
-            epoch: number_of(epoch)
-                .and_then(|n| u64::try_from(n).ok())
-                .unwrap_or(0),
-        })
+        Vote::parse(&value).ok_or_else(|| self.connection.misfit(name, "not three elements"))
     }
 
     /// Returns the highest epoch that it is known to know: of the elected primary and its votes.

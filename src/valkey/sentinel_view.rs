@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use redis::Value;
 use serde::Serialize;
 
-use crate::limits::{REPLICAS_MAX, SENTINELS_MAX};
+use crate::limits::{FLAGS_MAX, REPLICAS_MAX, SENTINELS_MAX};
 use crate::valkey::Endpoint;
-use crate::valkey::connection::{list_of, pairs_of};
+use crate::valkey::connection::{list_of, number_of, pairs_of, text_of, word_of};
 
 /// Sentinel's flags of an instance, in its own words (`s_down`, `o_down`, `disconnected`, …).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,7 +19,8 @@ impl Flags {
         Self(
             text.split(',')
                 .filter(|flag| !flag.is_empty())
-                .map(str::to_owned)
+                .take(FLAGS_MAX)
+                .map(word_of)
                 .collect(),
         )
     }
@@ -151,7 +152,9 @@ impl Fields {
     }
 
     fn text(&self, name: &str) -> String {
-        self.0.get(name).cloned().unwrap_or_default()
+        self.0
+            .get(name)
+            .map_or_else(String::new, |text| word_of(text))
     }
 
     fn endpoint(&self, host: &str, port: &str) -> Option<Endpoint> {
@@ -159,7 +162,9 @@ impl Fields {
     }
 
     fn flags(&self) -> Flags {
-        Flags::parse(&self.text("flags"))
+        self.0
+            .get("flags")
+            .map_or_else(Flags::default, |text| Flags::parse(text))
     }
 }
 
@@ -179,7 +184,7 @@ impl PrimaryView {
                 || fields.number("num-replicas"),
                 |text| text.parse().unwrap_or(0),
             ),
-            failover_state: fields.0.get("failover-state").cloned(),
+            failover_state: fields.0.get("failover-state").map(|text| word_of(text)),
             role_reported: fields.text("role-reported"),
             role_reported_for_ms: fields.number("role-reported-time"),
             down_after_ms: fields.number("down-after-milliseconds"),
@@ -221,6 +226,25 @@ impl ReplicaView {
     #[must_use]
     pub fn is_promotable(&self) -> bool {
         !self.flags.is_down() && !self.flags.is_disconnected() && self.link_up && self.priority > 0
+    }
+}
+
+impl Vote {
+    /// Reads the reply to `SENTINEL IS-MASTER-DOWN-BY-ADDR`, `None` if it is another one.
+    #[must_use]
+    pub(super) fn parse(value: &Value) -> Option<Self> {
+        let [down, leader, epoch] = list_of(value) else {
+            return None;
+        };
+        Some(Self {
+            down: number_of(down) == Some(1),
+            leader: text_of(leader)
+                .filter(|id| id != "*")
+                .map(|id| word_of(&id)),
+            epoch: number_of(epoch)
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(0),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use redis::Value;
 use serde::Serialize;
 
 use crate::limits::REPLICAS_MAX;
-use crate::valkey::connection::{list_of, number_of, text_of};
+use crate::valkey::connection::{list_of, number_of, text_of, word_of};
 use crate::valkey::{Endpoint, Version};
 
 /// A server's part in replication.
@@ -184,7 +184,7 @@ impl ServerInfo {
         let word = |name: &str| {
             fields
                 .get(name)
-                .map_or_else(String::new, |t| (*t).to_owned())
+                .map_or_else(String::new, |text| word_of(text))
         };
         let stream = number("master_repl_offset").unwrap_or(0);
         Some(Self {
@@ -198,7 +198,7 @@ impl ServerInfo {
             replid2: fields
                 .get("master_replid2")
                 .filter(|id| id.chars().any(|c| c != '0'))
-                .map(|id| (*id).to_owned()),
+                .map(|id| word_of(id)),
             second_repl_offset: number("second_repl_offset"),
             offset: match role {
                 Role::Primary => stream,
@@ -281,7 +281,7 @@ fn attached(text: &str) -> Vec<AttachedReplica> {
                 .ok()?,
             state: fields
                 .get("state")
-                .map_or_else(String::new, |s| (*s).to_owned()),
+                .map_or_else(String::new, |state| word_of(state)),
             offset: number("offset").unwrap_or(0),
             lag_s: number("lag").unwrap_or(0),
         })
@@ -347,7 +347,10 @@ impl RoleReply {
             }),
             "slave" | "replica" => Some(Self::Replica {
                 primary: endpoint(items.get(1)?, items.get(2)?),
-                state: items.get(3).and_then(text_of).unwrap_or_default(),
+                state: items
+                    .get(3)
+                    .and_then(text_of)
+                    .map_or_else(String::new, |state| word_of(&state)),
                 offset: number(4).unwrap_or(0),
             }),
             _ => None,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    juju::{HookTools, ToolError},
+    juju::{self, HookTools, ToolError},
     planner::{Observation, UnitName},
 };
 
@@ -116,14 +116,17 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// When it is no text.
+/// When it is not the name of a unit.
 pub fn unit_parameter(
     parameters: &Map<String, Value>,
     name: &str,
 ) -> Result<Option<UnitName>, String> {
     match parameters.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(unit)) => Ok(Some(UnitName::new(unit.clone()))),
+        Some(Value::String(unit)) => match unit.parse::<juju::UnitName>() {
+            Ok(unit) => Ok(Some(UnitName::new(unit.to_string()))),
+            Err(error) => Err(format!("parameter `{name}` must name a unit: {error}")),
+        },
         Some(_) => Err(format!("parameter `{name}` must name a unit")),
     }
 }

@@ -261,7 +261,7 @@ pub async fn run(charm: &mut Charm, target: Option<&UnitName>) -> anyhow::Result
         .mine
         .last_change
         .as_deref()
-        .and_then(|text| serde_json::from_str::<history::Entry>(text).ok())
+        .and_then(history::Entry::read)
         .filter(|entry| entry.to == choice.to.as_str());
     let outcome = Outcome {
         done: true,

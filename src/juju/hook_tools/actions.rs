@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{HookTools, ToolError};
+use super::{HookTools, ToolError, message};
 
 impl HookTools {
     /// Returns the parameters of the running action, defaults filled in.
@@ -43,7 +43,8 @@ impl HookTools {
     ///
     /// [`ToolError::Failed`] outside of an action.
     pub async fn action_fail(&self, message: &str) -> Result<(), ToolError> {
-        self.tell("action-fail", &["--", message]).await
+        self.tell("action-fail", &["--", &self::message(message)])
+            .await
     }
 
     /// Shows progress to the person who waits for the running action, at once.
@@ -52,6 +53,7 @@ impl HookTools {
     ///
     /// [`ToolError::Failed`] outside of an action.
     pub async fn action_log(&self, message: &str) -> Result<(), ToolError> {
-        self.tell("action-log", &["--", message]).await
+        self.tell("action-log", &["--", &self::message(message)])
+            .await
     }
 }

@@ -80,6 +80,12 @@ pub enum ToolError {
         /// Length of the argument in bytes.
         length: usize,
     },
+    /// An argument holds a NUL byte, which no program can be given.
+    #[error("cannot pass a NUL byte to hook tool `{tool}`")]
+    ArgumentNul {
+        /// The tool.
+        tool: &'static str,
+    },
     /// The pipes to it broke.
     #[error("cannot exchange data with hook tool `{tool}`")]
     Exchange {

@@ -11,6 +11,7 @@ mod secrets;
 mod storage;
 mod unit;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -128,6 +129,9 @@ impl HookTools {
         {
             return Err(ToolError::ArgumentTooLong { tool, length });
         }
+        if args.iter().any(|arg| arg.contains('\0')) {
+            return Err(ToolError::ArgumentNul { tool });
+        }
         let started = Instant::now();
         self.inner.calls.fetch_add(1, Ordering::Relaxed);
         let program = match &self.inner.directory {
@@ -176,4 +180,21 @@ impl HookTools {
         }
         Ok(answer.stdout.bytes)
     }
+}
+
+/// Makes a text for people fit for an argument: what it says can come from anywhere, and it must not be
+/// refused for that. NUL bytes are replaced; what is too long is cut.
+fn message(text: &str) -> Cow<'_, str> {
+    const END: &str = " …";
+    if text.len() <= HOOK_TOOL_ARGUMENT_BYTES_MAX && !text.contains('\0') {
+        return Cow::Borrowed(text);
+    }
+    let text = text.replace('\0', "\u{fffd}");
+    if text.len() <= HOOK_TOOL_ARGUMENT_BYTES_MAX {
+        return Cow::Owned(text);
+    }
+    let room = HOOK_TOOL_ARGUMENT_BYTES_MAX - END.len();
+    let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= room;
+    let kept = text.char_indices().take_while(fits);
+    Cow::Owned(kept.map(|(_, letter)| letter).chain(END.chars()).collect())
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use tracing::debug;
 
 use super::model::{GoalState, LogLevel, NetworkInfo, PortRange, Status, StatusInfo};
-use super::{HookTools, ToolError};
+use super::{HookTools, ToolError, message};
 
 /// The shape in which Juju tells an application's status.
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ impl HookTools {
                 "--application=false",
                 "--",
                 status.kind.as_str(),
-                &status.message,
+                &message(&status.message),
             ],
         )
         .await
@@ -64,7 +64,7 @@ impl HookTools {
                 "--application=true",
                 "--",
                 status.kind.as_str(),
-                &status.message,
+                &message(&status.message),
             ],
         )
         .await
@@ -100,7 +100,8 @@ impl HookTools {
     ///
     /// [`ToolError`] if the tool gives no answer.
     pub async fn juju_log(&self, level: LogLevel, message: &str) -> Result<(), ToolError> {
-        self.tell("juju-log", &["--log-level", level.as_str(), "--", message])
+        let text = self::message(message);
+        self.tell("juju-log", &["--log-level", level.as_str(), "--", &text])
             .await
     }
 

@@ -132,7 +132,7 @@ impl Sentinels {
             .map(|(member, _)| member.known_epoch)
             .max()
             .unwrap_or(0)
-            + 1;
+            .saturating_add(1);
         let mut best = 0;
         for attempt in 1..=HANDOVER_VOTE_ATTEMPTS {
             let mut asked: FuturesUnordered<_> = voters
@@ -161,7 +161,8 @@ impl Sentinels {
             best = best.max(given);
             // Who refused is in a later epoch than it can be asked for, or somebody else was first.
             self.no_failover_now().await?;
-            epoch = highest + VOTE_EPOCH_STEP.pow(u32::try_from(attempt).unwrap_or(1));
+            epoch =
+                highest.saturating_add(VOTE_EPOCH_STEP.pow(u32::try_from(attempt).unwrap_or(1)));
         }
         Err(no_majority(best))
     }
