@@ -342,6 +342,23 @@ pub const TARGET_SILENCE_MAX_S: u64 = 3;
 /// How often the watcher looks at what nobody announces.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
+/// How often the watcher asks whether the server answers, and how long it may take to.
+///
+/// A frozen primary that wakes between the promotion of another one and the next look acknowledges
+/// what is lost; one question costs a server some ten microseconds.
+pub const FROZEN_LOOK: Duration = Duration::from_millis(250);
+
+/// Silence after which a server may be frozen, so that the Sentinels are asked about it.
+pub const FROZEN_SILENCE: Duration = Duration::from_millis(500);
+
+/// Longest that a Sentinel or the successor may take to answer the watcher.
+pub const FROZEN_ASK_LIMIT: Duration = Duration::from_secs(1);
+
+/// Time that goes by between two looks of the watcher from which the whole machine may have frozen.
+///
+/// The smallest fence: what is shorter cannot have displaced a primary.
+pub const FREEZE_NOTICED: Duration = Duration::from_secs(2);
+
 /// How long the watcher waits for what belongs together before it wakes the charm.
 pub const WAKE_SPACING: Duration = Duration::from_millis(100);
 

@@ -13,7 +13,6 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +21,7 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use support::{
     model::{A_UNIT, Model, SERVER_PORT, Unit, newest_server},
     oracles,
+    rescue::{Rescue, kept, storage},
     wire::{Reply, Wire},
 };
 
@@ -39,107 +39,6 @@ fn from_inside(model: &Model, unit: &Unit) -> io::Result<Wire> {
         &model.passwords().server,
         Duration::from_secs(2),
     )
-}
-
-/// Returns where a unit's storage is.
-fn storage(model: &Model, unit: &Unit) -> PathBuf {
-    fs::read_dir(model.state().join("storage"))
-        .expect("the storages")
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| {
-            fs::read_to_string(path.join("identity.json"))
-                .is_ok_and(|text| text.contains(&format!("\"{}\"", unit.name)))
-        })
-        .expect("the unit's storage")
-}
-
-/// Returns the data sets that were kept aside there.
-fn kept(storage: &Path) -> Vec<PathBuf> {
-    let sets = fs::read_dir(storage.join("kept"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut sets: Vec<PathBuf> = sets
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with('2'))
-        })
-        .collect();
-    sets.sort();
-    sets
-}
-
-/// A server on a kept data set, ended when it is dropped.
-struct Rescue {
-    child: Child,
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Rescue {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            fs::create_dir(&target).expect("a folder");
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).expect("a copy");
-        }
-    }
-}
-
-impl Rescue {
-    /// Loads a copy of the set, as a person would.
-    fn of(set: &Path, program: &Path) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        copy(set, dir.path());
-        let log = dir.path().join("appendonlydir").exists();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
-        let child = Command::new(program)
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--appendonly", if log { "yes" } else { "no" }, "--dir"])
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("valkey-server starts");
-        Self {
-            child,
-            address,
-            _dir: dir,
-        }
-    }
-
-    /// Counts which of `keys` are there.
-    fn holds(&self, model: &Model, keys: &[String]) -> usize {
-        model.wait_until("the kept data set is loaded", A_UNIT, || {
-            let text = |error: io::Error| error.to_string();
-            // The default user of a server without any other takes every password.
-            let mut wire = Wire::connect(self.address, "default", "-", Duration::from_secs(2))
-                .map_err(text)?;
-            let pong = wire.call(&["PING"]).map_err(text)?;
-            if pong.text().as_deref() != Some("PONG") {
-                return Err(pong.to_string());
-            }
-            let mut found = 0;
-            for key in keys {
-                let reply = wire.call(&["EXISTS", key]).map_err(text)?;
-                found += usize::from(reply == Reply::Number(1));
-            }
-            Ok(found)
-        })
-    }
 }
 
 /// Writes on the cut-off side until the server refuses; returns the keys that were acknowledged.
@@ -256,7 +155,10 @@ fn kept_although_no_hook_ran(model: &Model, program: &Path) {
                 None => Err(about),
             }
         });
-    assert_eq!(Rescue::of(&set, program).holds(model, &keys), keys.len());
+    assert_eq!(
+        Rescue::of(&set, program).missing(model, &keys),
+        Vec::<String>::new()
+    );
     println!("{about}");
     let written = u64::try_from(keys.len()).expect("a count");
     // The first of them may have reached a replica; the charm's own records are few.
@@ -295,8 +197,8 @@ fn what_it_accepted_is_kept_without_a_log_too() {
     let sets = kept(&storage(&model, &lost));
     let newest = sets.last().expect("a set is kept");
     assert_eq!(
-        Rescue::of(newest, Path::new("valkey-server")).holds(&model, &keys),
-        keys.len()
+        Rescue::of(newest, Path::new("valkey-server")).missing(&model, &keys),
+        Vec::<String>::new()
     );
 }
 

@@ -168,24 +168,6 @@ fn a_lost_leader_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_frozen_primary_wakes_as_a_replica() {
-    let model = Model::deployed(3);
-    let writers = Writers::start_usual(&model);
-    let frozen = model.settled(3, A_UNIT).primary;
-    model.handle(&["freeze", &frozen.name]);
-    promoted(&model, &frozen);
-    writers.flowing(&model);
-    model.handle(&["thaw", &frozen.name]);
-    let settled = model.settled(3, A_UNIT * 2);
-    assert_ne!(settled.primary.name, frozen.name);
-    writers.flowing(&model);
-    // Writes that waited in its sockets may be acknowledged in the moment in which it wakes.
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_lost_at_most(4 * IN_FLIGHT);
-}
-
-#[test]
 fn all_die_at_once_and_come_back_in_any_order() {
     for order in [[0, 1, 2], [2, 1, 0]] {
         let model = Model::deployed(3);

@@ -1,9 +1,10 @@
-//! The watcher: wakes the charm within a second of a change, and decides nothing itself.
+//! The watcher: wakes the charm within a second of a change, and does itself only what cannot wait for a hook.
 //!
 //! It listens to what the local Sentinel announces, notices the end of the local processes, keeps the
 //! charm's appointments with itself (the wake file), and writes down once a second how far the local
-//! data is. A parent process starts it again when it ends.
+//! data is. It keeps what a displaced primary alone holds, and ends one that froze and was replaced. A parent process starts it again when it ends.
 
+mod frozen;
 mod keep;
 mod position;
 mod supervise;
@@ -54,6 +55,7 @@ pub async fn watch(file: &Path) -> anyhow::Result<()> {
         () = ends(&workload, Service::Server, &waker) => {}
         () = ends(&workload, Service::Sentinel, &waker) => {}
         () = ticks(&workload, &file.address, &credentials, &waker) => {}
+        () = frozen::guard(&workload, &file.address, &credentials, &waker) => {}
         () = supervise::orphaned() => warn!("The parent is gone"),
     }
     Ok(())

@@ -15,6 +15,7 @@ pub mod charm;
 pub mod hooks;
 pub mod model;
 pub mod oracles;
+pub mod rescue;
 pub mod slots;
 pub mod starts;
 pub mod wire;

@@ -1,0 +1,251 @@
+//! Ends a primary that froze and was replaced, before it can wake and acknowledge what waits in its sockets.
+//!
+//! Valkey counts its replicas once a second and serves its sockets before its timers: a server that
+//! wakes from a long freeze acknowledges everything that waits, the fence notwithstanding, and all of
+//! that is lost. A process that is stopped can still be killed, so nobody has to wake first.
+//!
+//! Nothing is done on mere suspicion: a majority of all Sentinels, asked directly, has to name another
+//! primary by a later configuration, and that one has to say itself that it is the primary.
+//!
+//! If the whole machine froze, the watcher froze with it. It finds out by the clock that goes on
+//! meanwhile, and then does the same at once instead of waiting for silence.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::{
+    limits::{FREEZE_NOTICED, FROZEN_ASK_LIMIT, FROZEN_LOOK, FROZEN_SILENCE},
+    observer::{sentinel_client, server_client},
+    valkey::{Credentials, Role, ServerClient, ValkeyError},
+    workload::{Backend as _, Service, ServiceStatus, Signal, Workload},
+};
+
+use super::{position, wake::Waker};
+
+/// Watches the local server for as long as it is polled.
+pub(super) async fn guard(
+    workload: &Workload,
+    address: &str,
+    credentials: &Credentials,
+    waker: &Waker,
+) {
+    let mut pulse = Pulse {
+        address,
+        credentials,
+        client: None,
+        silent_since: None,
+    };
+    let mut before = machine_time();
+    loop {
+        sleep(FROZEN_LOOK).await;
+        let now = machine_time();
+        let away = now.saturating_sub(before);
+        before = now;
+        let running = workload
+            .status(Service::Server)
+            .await
+            .is_ok_and(ServiceStatus::is_running);
+        if !running {
+            pulse.silent_since = None;
+            continue;
+        }
+        // Asked first after a freeze: every moment counts then, and its answer would decide nothing.
+        let woke = away >= FREEZE_NOTICED;
+        if woke {
+            info!(
+                away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX),
+                "Time went by unnoticed"
+            );
+        } else if pulse.silence().await < FROZEN_SILENCE {
+            continue;
+        }
+        if let Some(successor) = displaced_by(workload, address, credentials).await {
+            end(workload, &successor, waker).await;
+            pulse.silent_since = None;
+        }
+        // What went by while asking is no freeze.
+        before = machine_time();
+    }
+}
+
+/// Returns the time since the machine started, with the time in which it was suspended.
+fn machine_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// Whether the local server answers.
+struct Pulse<'a> {
+    address: &'a str,
+    credentials: &'a Credentials,
+    client: Option<ServerClient>,
+    silent_since: Option<Duration>,
+}
+
+impl Pulse<'_> {
+    /// Asks the server, and returns for how long it has been silent.
+    async fn silence(&mut self) -> Duration {
+        if self.answers().await {
+            self.silent_since = None;
+            return Duration::ZERO;
+        }
+        self.client = None;
+        let now = machine_time();
+        let since = *self.silent_since.get_or_insert(now);
+        now.saturating_sub(since)
+    }
+
+    /// Returns whether it answers within a moment; a refusal is an answer, also of the connection.
+    async fn answers(&mut self) -> bool {
+        let asked = timeout(FROZEN_LOOK, async {
+            let client = match self.client.take() {
+                Some(client) => client,
+                None => server_client(self.address, self.credentials).await?,
+            };
+            let answer = client.ping().await;
+            self.client = Some(client);
+            answer.map_err(anyhow::Error::from)
+        });
+        match asked.await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => !matches!(error.downcast_ref(), Some(ValkeyError::Timeout { .. })),
+            Err(_) => false,
+        }
+    }
+}
+
+/// Returns the host of the primary that replaced the local server, if it was one and is surely replaced.
+async fn displaced_by(
+    workload: &Workload,
+    address: &str,
+    credentials: &Credentials,
+) -> Option<String> {
+    // A replica acknowledges no writes, whenever it wakes.
+    let last = position::recorded(workload)
+        .await
+        .filter(|last| last.primary)?;
+    let mut sentinels = known_sentinels(workload).await?;
+    sentinels.push(address.to_owned());
+    let asked = sentinels.iter().map(|host| async move {
+        let view = timeout(FROZEN_ASK_LIMIT, async {
+            sentinel_client(host, credentials)
+                .await
+                .ok()?
+                .primary()
+                .await
+                .ok()?
+        });
+        view.await.ok().flatten()
+    });
+    let named: Vec<String> = join_all(asked)
+        .await
+        .into_iter()
+        .flatten()
+        .filter(|view| view.config_epoch > last.epoch)
+        .map(|view| view.address.host().to_owned())
+        .collect();
+    let successor = majority(&named, sentinels.len()).filter(|host| *host != address)?;
+    let info = timeout(FROZEN_ASK_LIMIT, async {
+        server_client(successor, credentials)
+            .await
+            .ok()?
+            .replication()
+            .await
+            .ok()
+    });
+    let serves = info
+        .await
+        .ok()
+        .flatten()
+        .is_some_and(|info| info.role == Role::Primary);
+    serves.then(|| successor.to_owned())
+}
+
+/// Returns the host that more than half of `all` name.
+fn majority(named: &[String], all: usize) -> Option<&str> {
+    named
+        .iter()
+        .find(|host| named.iter().filter(|other| other == host).count() > all / 2)
+        .map(String::as_str)
+}
+
+/// Returns the hosts of the other Sentinels that the local one ever learned of.
+///
+/// From its own file, which can be read while it is frozen, too. None if there is no such file.
+async fn known_sentinels(workload: &Workload) -> Option<Vec<String>> {
+    let path = workload.layout().sentinel_config();
+    let bytes = workload.read(&path).await.ok().flatten()?;
+    Some(others_in(&String::from_utf8_lossy(&bytes)))
+}
+
+fn others_in(file: &str) -> Vec<String> {
+    let mut hosts: Vec<String> = file
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let known = words.next() == Some("sentinel") && words.next() == Some("known-sentinel");
+            // The name of the primary, then the address.
+            known.then(|| words.nth(1)).flatten().map(str::to_owned)
+        })
+        .collect();
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// Kills the server; the restart gate brings it back as a replica.
+async fn end(workload: &Workload, successor: &str, waker: &Waker) {
+    match workload.signal(Service::Server, Signal::Kill).await {
+        Ok(()) => {
+            warn!(
+                successor,
+                "The server froze as the primary and was replaced: it was ended"
+            );
+            waker.wake("a frozen primary was ended");
+        }
+        Err(error) => warn!(
+            error = format!("{error:#}"),
+            "Cannot end a frozen primary that was replaced"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_majority_is_of_all_that_belong() {
+        for (named, all, expected) in [
+            ("a a", 3, Some("a")),
+            ("a", 3, None),
+            ("a b", 3, None),
+            ("a a b", 3, Some("a")),
+            ("a a", 4, None),
+            ("a a b b b", 5, Some("b")),
+            ("", 1, None),
+            ("a", 1, Some("a")),
+        ] {
+            let hosts: Vec<String> = named.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(majority(&hosts, all), expected, "{named} of {all}");
+        }
+    }
+
+    #[test]
+    fn sentinels_are_found_in_the_file_of_one() {
+        let file = "port 26379\nsentinel monitor primary 10.0.0.1 6379 2\n\
+            sentinel known-replica primary 10.0.0.2 6379\n\
+            sentinel known-sentinel primary 10.0.0.3 26379 ab\n\
+            sentinel known-sentinel primary valkey-2.m 26379 cd\n\
+            sentinel known-sentinel primary\nsentinel\n";
+        assert_eq!(others_in(file), ["10.0.0.3", "valkey-2.m"]);
+        assert!(others_in("").is_empty());
+    }
+}
