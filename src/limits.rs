@@ -119,6 +119,9 @@ pub const HANDOVER_VOTE_ATTEMPTS: usize = 4;
 /// seconds on a disk under heavy load; no client is kept waiting by it.
 pub const SENTINEL_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a vote is waited for before the other Sentinels are asked as well; it takes milliseconds.
+pub const VOTE_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Factor by which the step to the next epoch grows: 4, 16 and 64 beyond the highest one known.
 ///
 /// A Sentinel's current epoch cannot be read; each election that failed has raised it by one.

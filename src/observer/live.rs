@@ -211,7 +211,8 @@ fn summary(info: ServerInfo, keys: u64) -> Server {
             .iter()
             .map(|replica| Attached {
                 host: replica.address.host().to_owned(),
-                online: replica.is_online(),
+                // Called online before, it may be sent nothing yet.
+                online: replica.is_streaming(),
                 offset: replica.offset,
                 lag_s: replica.lag_s,
             })
@@ -292,5 +293,26 @@ async fn lease(charm: &Charm, seen: &Observation) -> Lease {
         Ok(Some(holder)) if holder.token == seen.me.as_str() => Lease::Mine,
         Ok(Some(holder)) => Lease::Other(holder.token),
         Err(_) => Lease::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_called_online_but_was_sent_nothing_does_not_count() {
+        for (line, online) in [
+            ("state=online,offset=28,lag=0", true),
+            ("state=online,offset=0,lag=1", false),
+            ("state=send_bulk,offset=0,lag=0", false),
+            ("state=wait_bgsave,offset=28,lag=0", false),
+        ] {
+            let text = format!("role:master\r\nslave0:ip=10.0.0.2,port=6379,{line}\r\n");
+            let info = ServerInfo::parse(&text).unwrap();
+            let attached = summary(info, 0).replicas;
+            assert_eq!(attached.len(), 1, "{line}");
+            assert_eq!(attached[0].online, online, "{line}");
+        }
     }
 }

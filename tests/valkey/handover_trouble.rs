@@ -351,3 +351,98 @@ async fn a_target_that_freezes_at_any_moment_leaves_the_old_primary_serving() {
     let (all, lost) = writers.lost_on(&cluster, primary).await;
     assert_eq!(lost, 0, "of {all}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_over_that_was_given_up_does_not_delay_the_failover() {
+    let mut cluster = Cluster::start(3).await;
+    let writers = Writers::start(&cluster, 2);
+    writing(&writers).await;
+    // Both ways fail after the votes: the primary refuses to fail over and to pause.
+    let rights = "+@all -failover -client|pause";
+    let users = server_users(&cluster.credentials, None).replace("+@all", rights);
+    cluster.server(0).await.apply_users(&users).await.unwrap();
+    let error = hand_over(&plan(&cluster, 0, 1), &cluster.credentials)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, HandoverError::Aborted { .. }), "{error}");
+    serves_on(&cluster, 0, &writers).await;
+
+    let killed = Instant::now();
+    cluster.nodes[0].server_process.as_mut().unwrap().kill();
+    cluster.nodes[0].server_process = None;
+    let named = eventually(
+        "all Sentinels name another primary",
+        Duration::from_secs(40),
+        || async {
+            let mut named = Vec::new();
+            for index in 0..3 {
+                let address = cluster.try_sentinel(index).await?.primary_address().await;
+                named.push(address.ok()??);
+            }
+            let same = named.iter().all(|address| *address == named[0]);
+            (same && named[0] != cluster.nodes[0].server).then(|| named.remove(0))
+        },
+    )
+    .await;
+    let took = killed.elapsed();
+    println!("failed over to {named} {took:?} after the primary's end");
+    // Detection 1 s, the election and the first INFO; whoever voted would wait for 20 s.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    writing(&writers).await;
+    let primary = (1..3).find(|index| cluster.nodes[*index].server == named);
+    assert_eq!(writers.lost_on(&cluster, primary.unwrap()).await.1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_was_just_called_online_loses_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let writers = Writers::start(&cluster, 2);
+    writing(&writers).await;
+    let target = cluster.add_node();
+    let primary = cluster.nodes[0].server.clone();
+    cluster.start_server(target, Some(primary));
+    let new = cluster.nodes[target].server.clone();
+    eventually("it is called online", Duration::from_secs(10), || async {
+        let info = cluster.server(0).await.replication().await.ok()?;
+        info.replicas
+            .iter()
+            .find(|replica| replica.address == new && replica.is_online())
+            .map(|replica| println!("online, acknowledged {} bytes", replica.offset))
+    })
+    .await;
+    let mut plan = plan(&cluster, 0, target);
+    plan.sentinels.truncate(3);
+    hand_over(&plan, &cluster.credentials).await.unwrap();
+    writing(&writers).await;
+    settled_on(&cluster, target).await;
+    let (all, lost) = writers.lost_on(&cluster, target).await;
+    assert_eq!(lost, 0, "of {all}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_the_sentinels_name_already_is_promoted() {
+    let mut cluster = Cluster::start(3).await;
+    patient(&cluster).await;
+    let writers = Writers::start(&cluster, 2);
+    writing(&writers).await;
+    // The one that is named follows a server that is gone: nobody serves, and all wait for it.
+    let gone = cluster.add_node();
+    let gone = cluster.nodes.remove(gone).server;
+    cluster
+        .server(0)
+        .await
+        .replicaof(Some(&gone))
+        .await
+        .unwrap();
+    let mut plan = plan(&cluster, 0, 0);
+    plan.from = gone;
+    plan.others = vec![
+        cluster.nodes[1].server.clone(),
+        cluster.nodes[2].server.clone(),
+    ];
+    let record = promote_best(&plan, &cluster.credentials).await.unwrap();
+    assert_eq!(record.tally.told.len(), 3, "{record:?}");
+    writing(&writers).await;
+    settled_on(&cluster, 0).await;
+    assert_eq!(writers.lost_on(&cluster, 0).await.1, 0);
+}

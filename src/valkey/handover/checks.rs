@@ -5,6 +5,7 @@ use std::time::Instant;
 use futures::future::join_all;
 
 use super::promotion::Promoted;
+use super::pump::AckPump;
 use super::{HandoverError, HandoverPlan, incomplete, unfit, valkey};
 use crate::limits::{HANDOVER_POLL, HANDOVER_PROOF_LIMIT, ORPHAN_DRAIN_LIMIT, ORPHAN_STILL};
 use crate::valkey::server_info::FailoverState;
@@ -15,6 +16,7 @@ pub(super) async fn check_servers(
     plan: &HandoverPlan,
     from: &ServerClient,
     to: &ServerClient,
+    pump: &mut AckPump,
 ) -> Result<(), HandoverError> {
     let (old, new) = tokio::join!(from.info(), to.info());
     let old = old.map_err(valkey("asking the primary"))?;
@@ -37,17 +39,47 @@ pub(super) async fn check_servers(
             "its link is down or its synchronisation not complete",
         ));
     }
-    match old
-        .replicas
-        .iter()
-        .find(|replica| replica.address == plan.to)
-    {
-        Some(replica) if replica.is_online() => Ok(()),
-        Some(replica) => Err(unfit(
-            &plan.to,
-            &format!("the primary sees it as {}", replica.state),
-        )),
-        None => Err(unfit(&plan.to, "the primary does not list it")),
+    caught_up(plan, from, pump, old.offset).await
+}
+
+/// Waits until the primary has heard from the target that it has everything up to `offset`.
+///
+/// Before any vote is asked for: a target that does not receive the stream, or does not answer, is
+/// found out while nobody waits, and not by giving up in the middle. Until its first acknowledgement
+/// a replica is called online and is sent nothing.
+async fn caught_up(
+    plan: &HandoverPlan,
+    from: &ServerClient,
+    pump: &mut AckPump,
+    offset: u64,
+) -> Result<(), HandoverError> {
+    let start = Instant::now();
+    loop {
+        pump.ask().await;
+        let info = from
+            .replication()
+            .await
+            .map_err(valkey("asking the primary"))?;
+        let target = info
+            .replicas
+            .iter()
+            .find(|replica| replica.address == plan.to);
+        let why = match target {
+            None => return Err(unfit(&plan.to, "the primary does not list it")),
+            Some(replica) if !replica.is_online() => {
+                let why = format!("the primary sees it as {}", replica.state);
+                return Err(unfit(&plan.to, &why));
+            }
+            Some(replica) if replica.is_streaming() && replica.offset >= offset => return Ok(()),
+            Some(replica) => format!(
+                "it has acknowledged {} of {offset} bytes, {} s ago",
+                replica.offset, replica.lag_s
+            ),
+        };
+        if start.elapsed() >= plan.pause_limit {
+            return Err(unfit(&plan.to, &why));
+        }
+        tokio::time::sleep(HANDOVER_POLL).await;
     }
 }
 

@@ -50,15 +50,17 @@ pub async fn hand_over(
     );
     let from = from.map_err(valkey("connecting to the primary"))?;
     let to = to.map_err(valkey("connecting to the target"))?;
-    check_servers(plan, &from, &to).await?;
-    sentinels.agree_on(&plan.from)?;
+    check_servers(plan, &from, &to, &mut pump).await?;
+    sentinels.agree_on(&[&plan.from])?;
     let mut phases = Phases {
         check_ms: ms(start.elapsed()),
         ..Phases::default()
     };
 
     let voting = Instant::now();
-    let mut tally = sentinels.win(plan.allow_minority).await?;
+    let mut tally = sentinels
+        .win(plan.allow_minority, &[&plan.from, &plan.to])
+        .await?;
     phases.votes_ms = ms(voting.elapsed());
 
     let promoted = promote(plan, &from, &to, &mut pump).await?;
@@ -122,14 +124,17 @@ pub async fn promote_best(
     }
     let to = to.map_err(valkey("connecting to the target"))?;
     check_orphan(plan, &to, &others).await?;
-    sentinels.agree_on(&plan.from)?;
+    // They may name the target already: one that never came to serve.
+    sentinels.agree_on(&[&plan.from, &plan.to])?;
     let mut phases = Phases {
         check_ms: ms(start.elapsed()),
         ..Phases::default()
     };
 
     let voting = Instant::now();
-    let mut tally = sentinels.win(plan.allow_minority).await?;
+    let mut tally = sentinels
+        .win(plan.allow_minority, &[&plan.from, &plan.to])
+        .await?;
     phases.votes_ms = ms(voting.elapsed());
     phases.pause_ms = ms(promote_orphan(&to).await?);
 
@@ -211,7 +216,7 @@ pub async fn complete_hello(
             ..Tally::default()
         }
     } else {
-        gathered.win(allow_minority).await?
+        gathered.win(allow_minority, &[primary]).await?
     };
     gathered.tell(primary, &mut tally).await;
     if tally.told.len() >= tally.needed || (allow_minority && !tally.told.is_empty()) {

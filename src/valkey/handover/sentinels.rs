@@ -3,9 +3,10 @@
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
+use tokio::time::timeout;
 
 use super::{HandoverError, Tally};
-use crate::limits::{HANDOVER_VOTE_ATTEMPTS, VOTE_EPOCH_STEP};
+use crate::limits::{HANDOVER_VOTE_ATTEMPTS, VOTE_EPOCH_STEP, VOTE_PATIENCE};
 use crate::valkey::credentials::hexadecimal;
 use crate::valkey::hello::Hello;
 use crate::valkey::{
@@ -71,13 +72,13 @@ impl Sentinels {
         self.all / 2 + 1
     }
 
-    /// Makes sure that everybody names `primary` and nobody is failing over.
-    pub(super) fn agree_on(&self, primary: &Endpoint) -> Result<(), HandoverError> {
+    /// Makes sure that everybody names one of `primaries` and nobody is failing over.
+    pub(super) fn agree_on(&self, primaries: &[&Endpoint]) -> Result<(), HandoverError> {
         for member in &self.members {
             let Some(view) = &member.view else { continue };
             let problem = if view.flags.failover_in_progress() {
                 "a failover is under way".to_owned()
-            } else if view.address != *primary {
+            } else if !primaries.contains(&&view.address) {
                 format!("it names {} as the primary", view.address)
             } else {
                 continue;
@@ -104,13 +105,23 @@ impl Sentinels {
     /// Wins the votes of a majority in a new epoch.
     ///
     /// Having voted, a Sentinel starts no failover of its own for twice the failover time limit,
-    /// unless it is told of a new primary before.
-    pub(super) async fn win(&self, allow_minority: bool) -> Result<Tally, HandoverError> {
-        let voters: Vec<(&Member, &PrimaryView)> = self
+    /// unless it is told of a new primary before. So no more than a majority is asked, beginning
+    /// with those `beside` the servers that may be in trouble: whoever was not asked fails over as
+    /// usual if the hand-over is given up and the primary dies, and is voted for by the others.
+    pub(super) async fn win(
+        &self,
+        allow_minority: bool,
+        beside: &[&Endpoint],
+    ) -> Result<Tally, HandoverError> {
+        let mut voters: Vec<(&Member, &PrimaryView)> = self
             .members
             .iter()
             .filter_map(|member| Some((member, member.view.as_ref()?)))
             .collect();
+        voters.sort_by_key(|(member, _)| {
+            let host = member.client.endpoint().host();
+            !beside.iter().any(|server| server.host() == host)
+        });
         let needed = self.needed();
         let no_majority = |votes| HandoverError::NoMajority {
             votes,
@@ -132,37 +143,25 @@ impl Sentinels {
             .map(|(member, _)| member.known_epoch)
             .max()
             .unwrap_or(0)
-            .saturating_add(1);
+            + 1;
         let mut best = 0;
         for attempt in 1..=HANDOVER_VOTE_ATTEMPTS {
-            let mut asked: FuturesUnordered<_> = voters
-                .iter()
-                .map(|(member, view)| member.client.vote(&view.address, epoch, &candidate))
-                .collect();
-            let mut given = 0;
-            let mut highest = epoch;
-            while let Some(answer) = asked.next().await {
-                let Ok(answer) = answer else { continue };
-                highest = highest.max(answer.epoch);
-                if answer.epoch == epoch && answer.leader.as_deref() == Some(&candidate) {
-                    given += 1;
-                }
-                // Nobody waits for a Sentinel whose disk is slow: it votes, too, but later.
-                if given >= enough {
-                    return Ok(Tally {
-                        epoch,
-                        votes: given,
-                        needed,
-                        attempts: attempt,
-                        ..Tally::default()
-                    });
-                }
+            // Who was refused once has no time to be modest.
+            let first = if attempt == 1 { enough } else { voters.len() };
+            let poll = poll(&voters, first, enough, epoch, &candidate).await;
+            if poll.given >= enough {
+                return Ok(Tally {
+                    epoch,
+                    votes: poll.given,
+                    needed,
+                    attempts: attempt,
+                    ..Tally::default()
+                });
             }
-            best = best.max(given);
+            best = best.max(poll.given);
             // Who refused is in a later epoch than it can be asked for, or somebody else was first.
             self.no_failover_now().await?;
-            epoch =
-                highest.saturating_add(VOTE_EPOCH_STEP.pow(u32::try_from(attempt).unwrap_or(1)));
+            epoch = poll.highest + VOTE_EPOCH_STEP.pow(u32::try_from(attempt).unwrap_or(1));
         }
         Err(no_majority(best))
     }
@@ -199,6 +198,56 @@ impl Sentinels {
             }
         }
         tally.untold.extend(self.silent.iter().cloned());
+    }
+}
+
+/// What came of asking for votes in one epoch.
+struct Poll {
+    given: usize,
+    /// The highest epoch that was heard of.
+    highest: u64,
+}
+
+/// Asks the first so many voters, and the others when one of those is slow or refuses.
+async fn poll(
+    voters: &[(&Member, &PrimaryView)],
+    first: usize,
+    enough: usize,
+    epoch: u64,
+    candidate: &str,
+) -> Poll {
+    let ask = |(member, view): &(&Member, &PrimaryView)| {
+        let (client, address) = (member.client.clone(), view.address.clone());
+        async move { client.vote(&address, epoch, candidate).await }
+    };
+    let mut waiting = voters.iter();
+    let mut asked: FuturesUnordered<_> = waiting.by_ref().take(first).map(ask).collect();
+    let mut poll = Poll {
+        given: 0,
+        highest: epoch,
+    };
+    loop {
+        let answer = match timeout(VOTE_PATIENCE, asked.next()).await {
+            Ok(Some(answer)) => Some(answer),
+            Ok(None) => return poll,
+            Err(_) => None,
+        };
+        let voted = match answer {
+            Some(Ok(answer)) => {
+                poll.highest = poll.highest.max(answer.epoch);
+                answer.epoch == epoch && answer.leader.as_deref() == Some(candidate)
+            }
+            Some(Err(_)) | None => false,
+        };
+        if voted {
+            poll.given += 1;
+        } else {
+            // Nobody waits for a Sentinel whose disk is slow: it votes, too, but later.
+            asked.extend(waiting.by_ref().map(ask));
+        }
+        if poll.given >= enough {
+            return poll;
+        }
     }
 }
 
