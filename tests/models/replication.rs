@@ -507,6 +507,7 @@ impl Cluster {
             follow.resumable = true;
         }
         self.resyncs_partial += 1;
+        self.hosts[primary].server.gave.0 += 1;
         self.attach(host, primary, true, self.now);
         self.spread(primary);
     }
@@ -537,6 +538,7 @@ impl Cluster {
         server.attached.clear();
         server.backlog_from = None;
         self.resyncs_full += 1;
+        self.hosts[primary].server.gave.1 += 1;
         self.attach(host, primary, false, Millis::MAX);
         self.wake_server(host, until.min(now + SOON));
     }

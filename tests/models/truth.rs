@@ -87,6 +87,11 @@ impl Cluster {
         (self.resyncs_partial, self.resyncs_full)
     }
 
+    /// Counts for one server's process: replicas that went on where they were, copies that it gave.
+    pub fn gave(&self, name: &str) -> (u64, u64) {
+        self.hosts[self.host(name)].server.gave
+    }
+
     /// Returns a number over the whole state, equal for equal lives.
     pub fn digest(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;

@@ -22,7 +22,12 @@ pub fn server_program() -> PathBuf {
 
 /// Its version.
 pub fn server_version() -> Version {
-    let output = Command::new(server_program())
+    version_of(&server_program())
+}
+
+/// The version of a program.
+pub fn version_of(program: &Path) -> Version {
+    let output = Command::new(program)
         .arg("--version")
         .output()
         .expect("cannot start valkey-server: install it, or name it in VALKEY_SERVER");
@@ -35,13 +40,13 @@ pub fn server_version() -> Version {
 pub struct Process(Child);
 
 impl Process {
-    fn start(arguments: &[&str], log: &Path) -> Self {
+    fn start(program: &Path, arguments: &[&str], log: &Path) -> Self {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(log)
             .unwrap();
-        let child = Command::new(server_program())
+        let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -91,6 +96,7 @@ pub struct Cluster {
     pub credentials: Credentials,
     pub options: Options,
     pub version: Version,
+    program: PathBuf,
     network: String,
     dir: TempDir,
 }
@@ -158,11 +164,17 @@ fn free_network() -> String {
 impl Cluster {
     /// Makes a cluster without any process.
     pub fn empty() -> Self {
+        Self::empty_of(server_program())
+    }
+
+    /// As [`Cluster::empty`], with another program than the usual one.
+    pub fn empty_of(program: PathBuf) -> Self {
         Self {
             nodes: Vec::new(),
             credentials: Credentials::generate().unwrap(),
             options: Options::default(),
-            version: server_version(),
+            version: version_of(&program),
+            program,
             network: free_network(),
             dir: tempfile::Builder::new()
                 .prefix("valkey-test-")
@@ -250,7 +262,13 @@ impl Cluster {
 
     /// Writes a server's files anew and starts it.
     pub fn start_server(&mut self, index: usize, replicaof: Option<Endpoint>) {
-        let text = self.settings(index, replicaof).render().unwrap();
+        let settings = self.settings(index, replicaof);
+        self.start_server_with(index, &settings);
+    }
+
+    /// As [`Cluster::start_server`], with settings of the caller's own.
+    pub fn start_server_with(&mut self, index: usize, settings: &ServerSettings) {
+        let text = settings.render().unwrap();
         let node = &mut self.nodes[index];
         let file = node.dir.join("valkey.conf");
         std::fs::write(&file, text).unwrap();
@@ -260,7 +278,11 @@ impl Cluster {
         )
         .unwrap();
         let log = node.dir.join("server.log");
-        node.server_process = Some(Process::start(&[file.to_str().unwrap()], &log));
+        node.server_process = Some(Process::start(
+            &self.program,
+            &[file.to_str().unwrap()],
+            &log,
+        ));
     }
 
     /// Waits until a server serves and, as a replica, is synced; then makes it promotable.
@@ -315,7 +337,7 @@ impl Cluster {
             std::fs::write(&users, sentinel_users(&self.credentials, None)).unwrap();
         }
         let log = node.dir.join("sentinel.log");
-        let process = Process::start(&[file.to_str().unwrap(), "--sentinel"], &log);
+        let process = Process::start(&self.program, &[file.to_str().unwrap(), "--sentinel"], &log);
         self.nodes[index].sentinel_process = Some(process);
     }
 
