@@ -226,11 +226,13 @@ impl World for Real {
             }
             Do::StartSnapshot(unit, of) => self.start(unit, of, StartFrom::Snapshot),
             Do::Shutdown(unit) => {
-                let client = self.cluster.server(unit).await;
-                client
-                    .shutdown(ShutdownSave::Save, Duration::from_secs(20))
-                    .await
-                    .unwrap();
+                // Refused as long as the log is written anew after a copy.
+                eventually("the server stops", Duration::from_secs(20), || async {
+                    let client = self.cluster.try_server(unit).await?;
+                    let stopped = client.shutdown(ShutdownSave::Save, Duration::from_secs(20));
+                    stopped.await.ok()
+                })
+                .await;
                 self.cluster.nodes[unit].server_process.as_mut()?.kill();
                 self.writers[unit] = None;
             }
