@@ -195,6 +195,11 @@ pub const REPL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest that an orderly stop waits for replicas that lag; whoever stops a server waits longer.
 pub const SHUTDOWN_REPLICA_WAIT: Duration = Duration::from_secs(10);
 
+/// Pause before a server that refuses to stop is asked again.
+///
+/// It does so while it writes its append-only file anew after a full copy, for as long as that takes.
+pub const SHUTDOWN_RETRY: Duration = Duration::from_millis(200);
+
 /// Smallest backlog for partial resynchronisations that a person may choose, in bytes.
 pub const REPL_BACKLOG_MIN_BYTES: u64 = 1024 * 1024;
 

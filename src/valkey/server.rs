@@ -1,12 +1,13 @@
 //! Client of one valkey-server, logged in as the charm.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::cmd;
 use serde::Serialize;
+use tokio::time::sleep;
 
-use crate::limits::{CLIENTS_KILLED_MAX, COMMAND_TIMEOUT};
+use crate::limits::{CLIENTS_KILLED_MAX, COMMAND_TIMEOUT, SHUTDOWN_RETRY};
 use crate::valkey::connection::{Connection, list_of, pairs_of, text_of};
 use crate::valkey::server_info::RoleReply;
 use crate::valkey::{Endpoint, InternalUser, Password, ServerInfo, ValkeyError};
@@ -304,7 +305,8 @@ impl ServerClient {
 
     /// Stops the server, at most `within` for replicas to catch up and the data to be saved.
     ///
-    /// A connection that ends is the answer.
+    /// A connection that ends is the answer. After a full copy a server refuses to stop until its
+    /// append-only file is written anew; it is asked again until then.
     ///
     /// # Errors
     ///
@@ -315,13 +317,30 @@ impl ServerClient {
             ShutdownSave::Save => "SAVE",
             ShutdownSave::NoSave => "NOSAVE",
         };
-        match self
-            .connection
-            .ask_within("SHUTDOWN", cmd("SHUTDOWN").arg(how), within)
-            .await
-        {
-            Ok(_) | Err(ValkeyError::Unreachable { .. }) => Ok(()),
-            Err(err) => Err(err),
+        let start = Instant::now();
+        let mut seen_idle = false;
+        loop {
+            let left = within.saturating_sub(start.elapsed());
+            let asked = self
+                .connection
+                .ask_within("SHUTDOWN", cmd("SHUTDOWN").arg(how), left)
+                .await;
+            match asked {
+                Ok(_) | Err(ValkeyError::Unreachable { .. }) => return Ok(()),
+                Err(err) if err.refusal().is_none() || start.elapsed() >= within => {
+                    return Err(err);
+                }
+                Err(err) => {
+                    let info = self.info().await;
+                    let busy = info.is_ok_and(|info| info.persistence.aof_rewrite_in_progress);
+                    // It may have become ready just after it refused.
+                    if !busy && seen_idle {
+                        return Err(err);
+                    }
+                    seen_idle = !busy;
+                    sleep(SHUTDOWN_RETRY).await;
+                }
+            }
         }
     }
 

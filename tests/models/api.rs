@@ -42,6 +42,8 @@ pub struct Timings {
     pub load_bytes_per_ms: u64,
     /// Least time of a full synchronisation.
     pub full_sync: Millis,
+    /// Longest time until a full synchronisation begins.
+    pub full_sync_delay: Millis,
     /// Least time from the start of a process to its first answer.
     pub start: Millis,
     /// Whether every write goes to the append-only file (`persistence=aof`).

@@ -316,13 +316,15 @@ impl Cluster {
             ));
         }
         let server = &self.hosts[host].server;
+        // The server refuses as long as its log is not complete, and the charm asks again.
+        self.took = server.log_busy_until.saturating_sub(self.now).max(1);
         let data = server.data;
         if server
             .attached
             .iter()
             .any(|replica| replica.online && !replica.flows)
         {
-            self.took = SHUTDOWN_WAIT;
+            self.took = self.took.max(SHUTDOWN_WAIT);
         }
         let reached: Vec<Host> = server
             .attached

@@ -11,6 +11,9 @@ const PING_BYTES: u64 = 14;
 /// Time from a command to follow to the first question to the primary.
 const DIAL: Millis = 10;
 
+/// Least time in which a replica writes its log anew after a copy.
+const LOG_ANEW: Millis = 200;
+
 /// Pause between two looks at something that has to change soon.
 const SOON: Millis = 100;
 
@@ -463,11 +466,6 @@ impl Cluster {
 
     fn attach(&mut self, host: Host, primary: Host, online: bool, stream_from: Millis) {
         let (addr, process) = (self.hosts[host].addr, self.hosts[host].server.process);
-        let acked = if online {
-            self.hosts[host].server.data.offset
-        } else {
-            0
-        };
         let now = self.now;
         let server = &mut self.hosts[primary].server;
         server.attached.retain(|replica| replica.host != host);
@@ -479,7 +477,8 @@ impl Cluster {
             stream_from,
             flows: true,
             acked_at: now,
-            acked,
+            // Even one that goes on where it was shows 0 until it acknowledges something.
+            acked: 0,
             broken_at: now,
         });
         server.recount(now);
@@ -524,7 +523,9 @@ impl Cluster {
         }
         let copy = self.hosts[primary].server.data;
         let process = self.hosts[primary].server.process.unwrap_or(0);
-        let until = now + self.timings.full_sync + self.load_time(copy);
+        // Some versions begin with a timer's next round only.
+        let begins = self.random.u64(0..=self.timings.full_sync_delay);
+        let until = now + begins + self.timings.full_sync + self.load_time(copy);
         let server = &mut self.hosts[host].server;
         if let Some(follow) = &mut server.follow {
             follow.link = Link::Transfer {
@@ -553,6 +554,7 @@ impl Cluster {
         } else {
             now
         };
+        let load = self.load_time(copy);
         let lives = self.hosts[from].server.process == Some(process)
             && self.hosts[from]
                 .server
@@ -561,6 +563,7 @@ impl Cluster {
                 .any(|replica| replica.host == host);
         let server = &mut self.hosts[host].server;
         server.data = copy;
+        server.log_busy_until = now + LOG_ANEW + load;
         server.earlier = None;
         server.backlog_from = Some(copy.offset + 1);
         if let Some(follow) = &mut server.follow {

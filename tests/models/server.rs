@@ -52,6 +52,8 @@ pub struct Server {
     pub queued_promotion: bool,
     /// When it added a ping to its stream last.
     pub pinged_at: Millis,
+    /// Until when it writes its log anew after a copy, and refuses to stop.
+    pub log_busy_until: Millis,
     /// Replicas that went on where they were, and copies that it gave, since its start.
     pub gave: (u64, u64),
     /// When something may happen by itself.
@@ -209,6 +211,7 @@ impl Server {
             queued: Vec::new(),
             queued_promotion: false,
             pinged_at: 0,
+            log_busy_until: 0,
             gave: (0, 0),
             wake: Millis::MAX,
         }

@@ -44,6 +44,7 @@ impl Timings {
             base_bytes: 0,
             load_bytes_per_ms: 200_000,
             full_sync: 20,
+            full_sync_delay: 1_000,
             start: 30,
             append_only: true,
         }

@@ -374,6 +374,25 @@ impl Cluster {
         self.try_server(index).await.expect("the server answers")
     }
 
+    /// Writes so many keys to a server.
+    pub async fn fill(&self, index: usize, keys: u32) {
+        use redis::IntoConnectionInfo as _;
+        let user = InternalUser::CharmedOperator;
+        let settings = redis::RedisConnectionInfo::default()
+            .set_username(user.name())
+            .set_password(self.credentials.password(user).expose())
+            .set_skip_set_lib_name();
+        let host = self.nodes[index].server.host().to_owned();
+        let info = (host, SERVER_PORT).into_connection_info().unwrap();
+        let client = redis::Client::open(info.set_redis_settings(settings)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        for key in 0..keys {
+            let mut set = redis::cmd("SET");
+            set.arg(format!("filled-{key}")).arg(key);
+            set.query_async::<()>(&mut connection).await.unwrap();
+        }
+    }
+
     /// Connects to a Sentinel as the charm.
     pub async fn try_sentinel(&self, index: usize) -> Option<SentinelClient> {
         let user = InternalUser::CharmedSentinelOperator;

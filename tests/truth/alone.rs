@@ -242,7 +242,7 @@ fn a_power_cut_loses_at_most_the_last_second_and_a_kill_nothing() {
         all.kill_server(A);
         assert!(all.contains(A, late), "a kill loses nothing");
         all.start_server(A, &ServerStart::default());
-        run(&mut all, 1_000);
+        run(&mut all, 4_000);
         let last = write(&mut all, A).unwrap();
         all.reboot(A, Disk::Kept);
         assert!(all.contains(A, early) && all.contains(A, late));

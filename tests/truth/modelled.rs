@@ -32,7 +32,7 @@ impl Modelled {
             world.start(unit, (unit > 0).then_some(0), false);
             let now = world.all.now();
             world.all.advance(now + 2_000);
-            world.server_command(unit, &ServerCommand::SetPriority(100));
+            let _ = world.server_command(unit, &ServerCommand::SetPriority(100));
         }
         for unit in 0..3 {
             world.start_sentinel(unit);
@@ -70,13 +70,9 @@ impl Modelled {
         );
     }
 
-    fn server_command(
-        &mut self,
-        unit: usize,
-        command: &ServerCommand,
-    ) -> Option<Result<Reply, Failure>> {
+    fn server_command(&mut self, unit: usize, command: &ServerCommand) -> Result<Reply, Failure> {
         let name = self.names[unit].clone();
-        Some(self.all.server_command(&name, &name, command))
+        self.all.server_command(&name, &name, command)
     }
 
     fn sentinel_command(&mut self, unit: usize, command: &SentinelCommand) -> Option<Reply> {
@@ -85,7 +81,7 @@ impl Modelled {
     }
 
     fn facts(&mut self, unit: usize) -> Option<ServerFacts> {
-        match self.server_command(unit, &ServerCommand::Info)? {
+        match self.server_command(unit, &ServerCommand::Info) {
             Ok(Reply::Server(facts)) => Some(*facts),
             _ => None,
         }
@@ -164,7 +160,7 @@ impl World for Modelled {
             }
             Do::StartSnapshot(unit, of) => self.start(unit, of, true),
             Do::Shutdown(unit) => {
-                self.server_command(unit, &ServerCommand::Shutdown { save: true });
+                let _ = self.server_command(unit, &ServerCommand::Shutdown { save: true });
             }
             Do::Freeze(unit) => self.all.freeze_server(&self.names[unit]),
             Do::Thaw(unit) => self.all.thaw_server(&self.names[unit]),
@@ -174,7 +170,7 @@ impl World for Modelled {
             Do::StartSentinel(unit) => self.start_sentinel(unit),
             Do::ReplicaOf(unit, of) => {
                 let of = of.map(|of| self.names[of].clone());
-                self.server_command(unit, &ServerCommand::ReplicaOf(of));
+                let _ = self.server_command(unit, &ServerCommand::ReplicaOf(of));
             }
             Do::Failover(unit) => {
                 let name = self.names[unit].clone();
@@ -196,17 +192,17 @@ impl World for Modelled {
                 self.sentinel_command(unit, &SentinelCommand::SetQuorum(quorum));
             }
             Do::Priority(unit, priority) => {
-                self.server_command(unit, &ServerCommand::SetPriority(priority));
+                let _ = self.server_command(unit, &ServerCommand::SetPriority(priority));
             }
             Do::MinReplicas(number) => {
                 for unit in 0..self.names.len() {
-                    self.server_command(unit, &ServerCommand::SetMinReplicas(number));
+                    let _ = self.server_command(unit, &ServerCommand::SetMinReplicas(number));
                 }
             }
             Do::Votes(ahead) => return Some(format!("{} votes", self.votes(ahead))),
             Do::FailoverTo(from, to) => {
                 let target = self.names[to].clone();
-                self.server_command(
+                let _ = self.server_command(
                     from,
                     &ServerCommand::FailoverTo {
                         target,
@@ -215,11 +211,11 @@ impl World for Modelled {
                 );
             }
             Do::GetAck(unit) => {
-                self.server_command(unit, &ServerCommand::GetAck);
+                let _ = self.server_command(unit, &ServerCommand::GetAck);
             }
             Do::Hello(unit) => self.hello(unit),
             Do::WriteLater(unit) => {
-                self.server_command(unit, &ServerCommand::Write { client: 9 });
+                let _ = self.server_command(unit, &ServerCommand::Write { client: 9 });
             }
             other => panic!("{other:?} is no act"),
         }
@@ -271,10 +267,10 @@ impl World for Modelled {
 
     async fn write(&mut self, unit: usize) -> String {
         match self.server_command(unit, &ServerCommand::Write { client: 1 }) {
-            Some(Ok(_)) => "ok".to_owned(),
-            Some(Err(Failure::NoReplicas)) => "NOREPLICAS".to_owned(),
-            Some(Err(Failure::ReadOnly)) => "READONLY".to_owned(),
-            Some(Err(Failure::Misconf)) => "MISCONF".to_owned(),
+            Ok(_) => "ok".to_owned(),
+            Err(Failure::NoReplicas) => "NOREPLICAS".to_owned(),
+            Err(Failure::ReadOnly) => "READONLY".to_owned(),
+            Err(Failure::Misconf) => "MISCONF".to_owned(),
             _ => "no answer".to_owned(),
         }
     }

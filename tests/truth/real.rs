@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use valkey_operator::limits::{MONITOR_NAME, SERVER_PORT};
+use valkey_operator::limits::SERVER_PORT;
 use valkey_operator::valkey::configuration::StartFrom;
 use valkey_operator::valkey::hello::Hello;
 use valkey_operator::valkey::server::ShutdownSave;
@@ -15,6 +15,9 @@ use crate::script::{Do, SentinelLook, ServerLook, World};
 
 /// Longest that a write may take to be answered.
 const ANSWER: Duration = Duration::from_millis(500);
+
+/// Longest that a write to a frozen server waits for it to wake.
+const LATE: Duration = Duration::from_secs(60);
 
 /// Units of real processes.
 pub struct Real {
@@ -168,6 +171,58 @@ impl Real {
         process.as_ref().expect("the process was started")
     }
 
+    /// Starts, stops or freezes a process, if that is what is to be done.
+    async fn act_on_process(&mut self, act: Do) -> bool {
+        match act {
+            Do::Kill(unit) => {
+                self.cluster.nodes[unit]
+                    .server_process
+                    .as_mut()
+                    .expect("the process was started")
+                    .kill();
+                self.writers[unit] = None;
+            }
+            Do::Start(unit, of) => self.start(unit, of, StartFrom::Persistence),
+            Do::StartEmpty(unit) => {
+                let dir = self.cluster.nodes[unit].dir.clone();
+                let _ = std::fs::remove_dir_all(dir.join("appendonlydir"));
+                let _ = std::fs::remove_file(dir.join("dump.rdb"));
+                self.start(unit, None, StartFrom::Persistence);
+            }
+            Do::StartSnapshot(unit, of) => self.start(unit, of, StartFrom::Snapshot),
+            Do::Shutdown(unit) => {
+                // Refused as long as the log is written anew after a copy.
+                eventually("the server stops", Duration::from_secs(20), || async {
+                    let client = self.cluster.try_server(unit).await?;
+                    let stopped = client.shutdown(ShutdownSave::Save, Duration::from_secs(20));
+                    stopped.await.ok()
+                })
+                .await;
+                self.cluster.nodes[unit]
+                    .server_process
+                    .as_mut()
+                    .expect("the process was started")
+                    .kill();
+                self.writers[unit] = None;
+            }
+            Do::Freeze(unit) => self.process(unit, false).signal("STOP"),
+            Do::Thaw(unit) => self.process(unit, false).signal("CONT"),
+            Do::FreezeSentinel(unit) => self.process(unit, true).signal("STOP"),
+            Do::ThawSentinel(unit) => self.process(unit, true).signal("CONT"),
+            Do::StopSentinel(unit) => self.cluster.nodes[unit]
+                .sentinel_process
+                .as_mut()
+                .expect("the process was started")
+                .kill(),
+            Do::StartSentinel(unit) => {
+                self.cluster.start_sentinel(unit, 0, 2);
+                self.tune(unit).await;
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// Collects the answers of writes that had to wait.
     async fn collect(&mut self) {
         for task in std::mem::take(&mut self.later) {
@@ -212,39 +267,10 @@ impl Real {
 
 impl World for Real {
     async fn act(&mut self, act: Do) -> Option<String> {
+        if self.act_on_process(act).await {
+            return None;
+        }
         match act {
-            Do::Kill(unit) => {
-                self.cluster.nodes[unit].server_process.as_mut()?.kill();
-                self.writers[unit] = None;
-            }
-            Do::Start(unit, of) => self.start(unit, of, StartFrom::Persistence),
-            Do::StartEmpty(unit) => {
-                let dir = self.cluster.nodes[unit].dir.clone();
-                let _ = std::fs::remove_dir_all(dir.join("appendonlydir"));
-                let _ = std::fs::remove_file(dir.join("dump.rdb"));
-                self.start(unit, None, StartFrom::Persistence);
-            }
-            Do::StartSnapshot(unit, of) => self.start(unit, of, StartFrom::Snapshot),
-            Do::Shutdown(unit) => {
-                // Refused as long as the log is written anew after a copy.
-                eventually("the server stops", Duration::from_secs(20), || async {
-                    let client = self.cluster.try_server(unit).await?;
-                    let stopped = client.shutdown(ShutdownSave::Save, Duration::from_secs(20));
-                    stopped.await.ok()
-                })
-                .await;
-                self.cluster.nodes[unit].server_process.as_mut()?.kill();
-                self.writers[unit] = None;
-            }
-            Do::Freeze(unit) => self.process(unit, false).signal("STOP"),
-            Do::Thaw(unit) => self.process(unit, false).signal("CONT"),
-            Do::FreezeSentinel(unit) => self.process(unit, true).signal("STOP"),
-            Do::ThawSentinel(unit) => self.process(unit, true).signal("CONT"),
-            Do::StopSentinel(unit) => self.cluster.nodes[unit].sentinel_process.as_mut()?.kill(),
-            Do::StartSentinel(unit) => {
-                self.cluster.start_sentinel(unit, 0, 2);
-                self.tune(unit).await;
-            }
             Do::ReplicaOf(unit, of) => {
                 let of = of.map(|of| self.cluster.nodes[of].server.clone());
                 self.cluster
@@ -255,9 +281,7 @@ impl World for Real {
                     .unwrap();
             }
             Do::Failover(unit) => {
-                let user = InternalUser::CharmedSentinelOperator;
                 let client = self.cluster.sentinel(unit).await;
-                let _ = (user, MONITOR_NAME);
                 let answer = client
                     .failover(valkey_operator::valkey::sentinel::SentinelFailover::Plain)
                     .await;
@@ -332,7 +356,7 @@ impl World for Real {
                     let mut set = redis::cmd("SET");
                     set.arg(&key).arg(1);
                     let asked = set.query_async::<()>(&mut writer);
-                    let answer = tokio::time::timeout(Duration::from_mins(1), asked).await;
+                    let answer = tokio::time::timeout(LATE, asked).await;
                     matches!(answer, Ok(Ok(()))).then_some(key)
                 }));
             }

@@ -229,9 +229,9 @@ async fn epoch(world: &mut impl World) -> u64 {
 pub async fn run(name: &str, world: &mut impl World, steps: &[Do]) -> Vec<(Do, Value)> {
     let mut notes = Vec::new();
     let mut last_epoch = epoch(world).await;
-    let mut copies = vec![(0, 0); world.units()];
+    let mut copies = Vec::new();
     for unit in 0..world.units() {
-        copies[unit] = world.server(unit).await.map_or((0, 0), |look| look.copies);
+        copies.push(world.server(unit).await.map_or((0, 0), |look| look.copies));
     }
     for step in steps {
         let text = |text: &str| Some(Value::Text(text.to_owned()));

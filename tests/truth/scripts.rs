@@ -14,6 +14,7 @@ use crate::script::Do::{
 const PREFER_1: [Do; 2] = [Priority(1, 10), Until(SeesPriority(2, 10), 15_000)];
 
 /// All scripts, each with its name.
+#[allow(clippy::too_many_lines, reason = "a table")]
 pub fn all() -> Vec<(&'static str, Vec<Do>)> {
     let preferred = |steps: &[Do]| PREFER_1.iter().chain(steps).copied().collect::<Vec<_>>();
     vec![

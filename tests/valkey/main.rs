@@ -14,5 +14,6 @@ mod clients;
 mod handover;
 mod handover_trouble;
 mod membership;
+mod stopping;
 mod timers;
 mod writers;
