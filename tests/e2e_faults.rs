@@ -258,15 +258,25 @@ fn a_rogue_primary_is_brought_back_into_line() {
     let writers = Writers::start_usual(&model);
     let rogue = &settled.replicas[0];
     let mut wire = model.server(rogue.address).expect("the replica answers");
-    let reply = wire
-        .call(&["REPLICAOF", "NO", "ONE"])
-        .expect("the replica answers");
-    assert_eq!(reply.text().as_deref(), Some("OK"));
-    drop(wire);
+    let mut call = |command: &[&str]| {
+        let reply = wire.call(command).expect("the replica answers");
+        assert_eq!(reply.text().as_deref(), Some("OK"), "{command:?}");
+    };
+    call(&["REPLICAOF", "NO", "ONE"]);
+    // A client that found it as a primary and stays.
+    call(&[
+        "ACL", "SETUSER", "stays", "reset", "on", ">stays", "~*", "+@all",
+    ]);
+    call(&["AUTH", "stays", "stays"]);
     let after = model.settled(3, A_UNIT * 2);
     assert_eq!(
         after.primary.name, settled.primary.name,
         "the elected primary stays"
+    );
+    let sent_away = wire.call(&["PING"]);
+    assert!(
+        sent_away.is_err(),
+        "a client stays on what is no primary any more: {sent_away:?}"
     );
     writers
         .verify(&model, after.primary.address)

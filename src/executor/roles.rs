@@ -71,9 +71,20 @@ pub(super) async fn follow(charm: &Charm, primary: &str) -> anyhow::Result<()> {
     let client = server_client(&charm.juju.address, credentials).await?;
     // What this server accepted as a displaced primary goes; a full sync makes it promotable again.
     client.config_set(&[("replica-priority", "0")]).await?;
+    let displaced = client.replication().await?.role == crate::valkey::Role::Primary;
     client
         .replicaof(Some(&endpoint(primary, SERVER_PORT)?))
         .await?;
+    if displaced {
+        // Clients that stay would read old data and be refused for ever; anew, they find the primary.
+        match client.kill_clients().await {
+            Ok(closed) => info!(closed, "Clients of a displaced primary sent away"),
+            Err(error) => warn!(
+                error = format!("{error:#}"),
+                "Cannot send the clients of a displaced primary away"
+            ),
+        }
+    }
     Ok(())
 }
 
