@@ -199,15 +199,15 @@ pub(super) async fn start_sentinel(
     workload
         .write(&layout.sentinel_users(), users.as_bytes(), PRIVATE)
         .await?;
-    let has_file = workload.read(&layout.sentinel_config()).await?.is_some();
-    if fresh || !has_file {
-        let settings = settings::sentinel(charm, &workload, credentials, primary, quorum)?;
+    let settings = settings::sentinel(charm, &workload, credentials, primary, quorum)?;
+    let text = match workload.read(&layout.sentinel_config()).await? {
+        // What it remembers stays; only where it listens follows the machine.
+        Some(own) if !fresh => settings.readdressed(&String::from_utf8_lossy(&own)),
+        Some(_) | None => Some(settings.render()?),
+    };
+    if let Some(text) = text {
         workload
-            .write(
-                &layout.sentinel_config(),
-                settings.render()?.as_bytes(),
-                PRIVATE,
-            )
+            .write(&layout.sentinel_config(), text.as_bytes(), PRIVATE)
             .await?;
     }
     let args = [layout.sentinel_config(), PathBuf::from("--sentinel")];

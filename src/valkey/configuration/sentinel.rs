@@ -88,6 +88,35 @@ impl SentinelSettings {
         Ok(lines.0)
     }
 
+    /// Returns Sentinel's own file with this unit's address in it, for a machine that came back with
+    /// another one; nothing when it stands there already.
+    ///
+    /// Its id, epochs and acquaintances stay as they are.
+    #[must_use]
+    pub fn readdressed(&self, text: &str) -> Option<String> {
+        let host = self.endpoint.host();
+        let mut changed = false;
+        let mut lines = Lines::default();
+        for line in text.lines() {
+            let names = ["bind-source-addr", "bind", "sentinel announce-ip"];
+            let value = |name: &str| line.strip_prefix(name)?.strip_prefix(' ');
+            let found = names
+                .into_iter()
+                .find_map(|name| Some((name, value(name)?)));
+            match found {
+                Some((name, value)) if value.trim().trim_matches('"') != host => {
+                    changed = true;
+                    lines.add(name, host);
+                }
+                Some(_) | None => {
+                    lines.0.push_str(line);
+                    lines.0.push('\n');
+                }
+            }
+        }
+        changed.then_some(lines.0)
+    }
+
     /// Returns the options of the monitored primary, as `SENTINEL SET` takes them.
     ///
     /// After `SENTINEL MONITOR` all of them have to be set again; the quorum is not among them.
@@ -127,6 +156,25 @@ mod tests {
             credentials: Credentials::generate().unwrap(),
             log_level: LogLevel::Notice,
         }
+    }
+
+    #[test]
+    fn a_file_that_sentinel_has_written_keeps_all_but_the_own_address() {
+        let before = "bind 10.0.0.1\nbind-source-addr \"10.0.0.1\"\nport 26379\n\
+                      sentinel announce-ip \"10.0.0.1\"\nsentinel myid abc\n\
+                      sentinel monitor primary 10.0.0.1 6379 2\n\
+                      sentinel known-sentinel primary 10.0.0.2 26379 def\n";
+        let moved = settings("10.0.0.9");
+        let after = moved.readdressed(before).unwrap();
+        assert_eq!(
+            after,
+            "bind 10.0.0.9\nbind-source-addr 10.0.0.9\nport 26379\n\
+             sentinel announce-ip 10.0.0.9\nsentinel myid abc\n\
+             sentinel monitor primary 10.0.0.1 6379 2\n\
+             sentinel known-sentinel primary 10.0.0.2 26379 def\n"
+        );
+        assert_eq!(moved.readdressed(&after), None);
+        assert_eq!(settings("10.0.0.1").readdressed(before), None);
     }
 
     #[test]
