@@ -7,7 +7,7 @@
 use super::{
     Plan,
     names::UnitName,
-    numbers::{blocking, min_replicas_to_write, sentinel_quorum},
+    numbers::{blocking, majority, min_replicas_to_write, sentinel_quorum},
     observation::{Observation, Process},
     peer_data::{FoundingReason, Identity, Position, TurnKind, UnitState},
     reason::Reason,
@@ -188,6 +188,10 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
     let promotable = candidate.as_ref().is_some_and(|to| {
         seen.server(to).is_some_and(|server| server.priority > 0) || repair::overdue(seen)
     });
+    // What it accepted before the others turn to the replica would be lost.
+    if promotable && about_to_be_replaced(seen, members) {
+        return Plan::Poll(Reason::FailingOver);
+    }
     match candidate.filter(|_| promotable) {
         // Loading would take longer than promoting, or a replica holds more.
         Some(to) if !best_copy || seen.local.slow_to_load || seen.local.rebooted => Plan::act(
@@ -212,6 +216,22 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             Plan::Wait(Reason::BestCopyMissing(seen.me.clone()))
         }
     }
+}
+
+/// Returns whether so many Sentinels miss this server that they replace it any moment.
+///
+/// They begin within a second, and do not look again whether it has come back. When they have not
+/// done it for long, something keeps them from it.
+fn about_to_be_replaced(seen: &Observation, members: usize) -> bool {
+    let monitors = || {
+        seen.members()
+            .into_iter()
+            .filter_map(|unit| seen.monitor(&unit))
+            .filter(|monitor| monitor.down)
+    };
+    let missing = monitors().count();
+    let agreed = monitors().any(|monitor| missing >= monitor.quorum);
+    missing >= majority(members) && agreed && !repair::overdue(seen)
 }
 
 /// Plans for when another unit serves although the Sentinels name this one; nothing when none does.

@@ -629,6 +629,42 @@ fn a_sentinel_without_state_neither_votes_nor_contradicts() {
 }
 
 #[test]
+fn a_primary_that_the_sentinels_already_miss_waits_for_its_successor() {
+    let missed_by = |case: &str, units: &[u8], for_ms: u64| {
+        let mut observation = seen(case);
+        for number in units {
+            let unit = super::fixture::unit(*number);
+            let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&unit) else {
+                panic!("{unit} has no Sentinel");
+            };
+            let monitor = sentinel.monitor.as_mut().unwrap();
+            monitor.down = true;
+            monitor.down_for_ms = for_ms;
+            monitor.agreed_down = for_ms > 0;
+        }
+        show(&plan(&observation))
+    };
+    let serves = "act: start the server as primary";
+    let waits = show(&super::Plan::Poll(super::Reason::FailingOver));
+    for (case, units, for_ms, expected) in [
+        ("me=0 0:Ps 1:R 2:R", &[][..], 0, serves),
+        ("me=0 0:Ps 1:R 2:R", &[1], 0, serves),
+        ("me=0 0:Ps 1:R 2:R", &[1, 2], 0, &waits),
+        ("me=0 0:Ps 1:R 2:R", &[0, 1, 2], 2_000, &waits),
+        // Nobody can be promoted, or the Sentinels cannot agree.
+        ("me=0 0:Ps 1:Ro 2:X", &[0, 1], 2_000, serves),
+        (
+            "me=0 0:Ps 1:R 2:R",
+            &[1, 2],
+            super::OUTAGE_PATIENCE_MS,
+            serves,
+        ),
+    ] {
+        assert_eq!(missed_by(case, units, for_ms), expected, "{case} {units:?}");
+    }
+}
+
+#[test]
 fn a_server_that_returns_serves_only_what_is_surely_the_best() {
     check(&[
         // A power cut takes the last second of the log along; the replica has it.
