@@ -19,6 +19,7 @@ mod deaths;
 mod disk;
 mod kept;
 mod net;
+mod net_tests;
 mod planned;
 mod report;
 mod storm;

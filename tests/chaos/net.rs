@@ -36,7 +36,8 @@ pub const PERSON: &str = "person";
 pub const CLIENT: &str = "client";
 /// Address of the clients.
 pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
-const PERSON_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// Address of the person.
+pub const PERSON_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
 /// What the router does with a packet that it must not pass on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,7 +307,7 @@ fn remove(name: &str) {
 }
 
 /// Removes what runs left behind whose process is gone: mounts, namespaces, folders.
-fn remove_leftovers() {
+pub fn remove_leftovers() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines() {
         let mut fields = line.split(' ');
