@@ -170,7 +170,15 @@ impl World {
     pub fn report(&mut self, units: usize) -> Report {
         let began = self.began.expect("a fault has begun");
         let over = self.ended.unwrap_or(began);
-        let settled = self.model.settled(units, A_UNIT * 2);
+        let mut missing = String::new();
+        let settled = self.model.wait_until("full redundancy", A_UNIT * 2, || {
+            oracles::examine(&self.model, units).inspect_err(|reason| {
+                if *reason != missing {
+                    println!("{:>6} ms: {reason}", over.elapsed().as_millis());
+                    missing.clone_from(reason);
+                }
+            })
+        });
         let redundancy = over.elapsed();
         self.writers()
             .flowing(&self.model, |kind, outside| outside && kind != Kind::Stays);
