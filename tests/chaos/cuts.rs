@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     net::{CLIENT_ADDRESS, How, Way},
-    report::{Bars, FENCED, UNIT_LOST},
+    report::{Bars, CUT_OFF, FENCED},
     world::World,
     writers::v4,
 };
@@ -18,7 +18,7 @@ const AGENT_AWAY: Duration = Duration::from_secs(8);
 /// What holds for every isolated primary.
 const ISOLATED: Bars = Bars {
     lost: None,
-    gap: Some(UNIT_LOST),
+    gap: Some(CUT_OFF),
     displaced_for: Some(FENCED),
     displaced_after_heal: Some(0),
     unkept_allowed: false,
