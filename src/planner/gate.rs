@@ -64,7 +64,13 @@ fn join(seen: &Observation) -> Plan {
     }
     match &seen.app.founding {
         Some(founding) if !founding.done => {
-            Plan::Wait(Reason::FounderNotReady(founding.unit.clone()))
+            let reason = Reason::FounderNotReady(founding.unit.clone());
+            if seen.holds_turn() {
+                // The turn was granted before the decision: whoever is to serve needs it.
+                let steps = vec![Step::ReleaseTurn];
+                return Plan::ActAndWait { steps, reason };
+            }
+            Plan::Wait(reason)
         }
         Some(_) => Plan::Wait(Reason::NoPrimary),
         None => Plan::Wait(Reason::NotFounded),

@@ -46,7 +46,7 @@ fn a_new_set_has_one_founder_and_everybody_else_waits() {
         ),
         (
             "me=1 founding=0 turn=1 0:N 1:N",
-            "wait: waiting for valkey/0 to start the first primary",
+            "act: give the turn back; wait: waiting for valkey/0 to start the first primary",
         ),
         (
             "me=1 founding=0 turn=0 0:N 1:N asks",

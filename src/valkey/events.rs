@@ -93,6 +93,7 @@ const CHANNELS: &[&str] = &[
     "+slave-reconf-done",
     "+reset-master",
     "+monitor",
+    "-monitor",
     "-dup-sentinel",
     "+sentinel-address-switch",
     "+sentinel-address-update",
@@ -192,7 +193,7 @@ pub fn parse(channel: &str, payload: &str) -> SentinelEvent {
         "+convert-to-slave" => E::ConvertedToReplica,
         "+fix-slave-config" | "+slave-reconf-sent" | "+slave-reconf-done" => E::Reconfigured,
         "-dup-sentinel" | "+sentinel-address-switch" | "+sentinel-address-update" => E::Replaced,
-        "+reset-master" => E::Reset,
+        "+reset-master" | "-monitor" => E::Reset,
         _ => {
             return channel.strip_prefix("-failover-abort-").map_or_else(
                 || other(channel),
@@ -290,6 +291,12 @@ mod tests {
                 "-failover-abort-no-good-slave",
                 "master primary 10.0.0.1 6379",
                 SentinelEvent::FailoverAborted("no-good-slave".to_owned()),
+            ),
+            // Somebody made it forget everything.
+            (
+                "-monitor",
+                "master primary 10.0.0.1 6379",
+                seen(InstanceEvent::Reset, InstanceKind::Primary, "10.0.0.1:6379"),
             ),
             ("+tilt", "#tilt mode entered", SentinelEvent::Tilt(true)),
             (
