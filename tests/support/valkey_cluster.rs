@@ -96,7 +96,7 @@ pub struct Cluster {
     pub credentials: Credentials,
     pub options: Options,
     pub version: Version,
-    program: PathBuf,
+    pub program: PathBuf,
     network: String,
     dir: TempDir,
 }
@@ -268,8 +268,14 @@ impl Cluster {
 
     /// As [`Cluster::start_server`], with settings of the caller's own.
     pub fn start_server_with(&mut self, index: usize, settings: &ServerSettings) {
+        self.write_server(index, settings);
+        self.run_server(index);
+    }
+
+    /// Writes a server's files; returns that of its configuration.
+    pub fn write_server(&self, index: usize, settings: &ServerSettings) -> PathBuf {
         let text = settings.render().unwrap();
-        let node = &mut self.nodes[index];
+        let node = &self.nodes[index];
         let file = node.dir.join("valkey.conf");
         std::fs::write(&file, text).unwrap();
         std::fs::write(
@@ -277,6 +283,13 @@ impl Cluster {
             server_users(&self.credentials, None),
         )
         .unwrap();
+        file
+    }
+
+    /// Starts a server with the files that were written.
+    pub fn run_server(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let file = node.dir.join("valkey.conf");
         let log = node.dir.join("server.log");
         node.server_process = Some(Process::start(
             &self.program,
