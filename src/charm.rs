@@ -15,7 +15,7 @@ use crate::{
         turn,
     },
     valkey::{Credentials, configuration::Options},
-    workload::Workload,
+    workload::{Kind, Workload},
 };
 
 /// Endpoint of the peer relation.
@@ -104,6 +104,9 @@ pub struct WatchFile {
     pub storage: PathBuf,
     /// Where pid files are.
     pub run: PathBuf,
+    /// How the processes are run.
+    #[serde(default)]
+    pub workload: Kind,
     /// Passwords of the internal users.
     pub credentials: BTreeMap<String, String>,
 }

@@ -268,6 +268,53 @@ pub const FREE_SPACE_MARGIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Longest that `valkey-server --version` may take; it opens no file and no port.
 pub const SERVER_VERSION_TIMEOUT: Duration = Duration::from_secs(5);
+
+// --- Services of systemd ----------------------------------------------------------------------
+
+/// Longest that one call of `systemctl` or `journalctl` may take.
+///
+/// None waits for a service; a machine that is just booting or reads many units takes seconds.
+pub const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest that a service may take from its start by a hook until its program runs.
+///
+/// The gate is passed at once with a hook's permit; a busy machine takes a second or two.
+pub const SERVICE_START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Time between two looks at a service that is about to start or end.
+pub const SERVICE_POLL: Duration = Duration::from_millis(50);
+
+/// Pause before systemd starts a service again that ended by a fault.
+///
+/// Long enough that one which ends at once costs nothing; much shorter than a failover takes.
+pub const SERVICE_RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much longer than [`SERVER_STOP_LIMIT`] systemd waits before it kills a server.
+pub const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+/// Most files and connections that server and Sentinel may open: the kernel's usual bound.
+pub const OPEN_FILES_MAX: u64 = 1_048_576;
+
+/// Most memory of a Sentinel, in bytes; it needs about 10 MiB, and more with many clients.
+pub const SENTINEL_MEMORY_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Most memory of the watcher, in bytes; it needs about 10 MiB, and `juju-exec` some 100 MiB.
+pub const WATCH_MEMORY_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How many of a service's last lines in the journal an error shows.
+pub const JOURNAL_LINES: u32 = 10;
+
+/// How long a hook's permit to start a server counts; it is used within moments.
+pub const START_PERMIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Longest that the gate of a service looks around before it gives up; systemd then tries again.
+pub const START_GATE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Longest that making or removing a system user may take.
+pub const USER_TOOL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Fewest connections that the kernel must let wait for being accepted: the server's own backlog.
+pub const ACCEPT_QUEUE_MIN: u64 = 511;
 // --- A pass -----------------------------------------------------------------------------------
 
 /// Longest that an ordinary hook waits for something before it leaves the rest to a later one.

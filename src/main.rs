@@ -24,6 +24,12 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
     },
+    /// Decides as what the local server may start, without Juju; run by its service before each start.
+    Gate {
+        /// What the charm last knew, written by the charm.
+        #[arg(long)]
+        file: PathBuf,
+    },
     /// Prints what the charm sees and would do, without doing it; run it through `juju exec`.
     Plan,
     /// Checks the whole set and says OK, DEGRADED or FAIL; run it through `juju exec`.
@@ -56,6 +62,9 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match command {
             Some(Command::Watch { file }) => watch::run(&file).await.map(|()| ExitCode::SUCCESS),
+            Some(Command::Gate { file }) => Box::pin(handlers::start_gate::run(&file))
+                .await
+                .map(|()| ExitCode::SUCCESS),
             Some(Command::Plan) => handlers::explain(Environment::from_process()?)
                 .await
                 .map(|()| ExitCode::SUCCESS),

@@ -118,4 +118,4 @@ fn credentials(charm: &Charm) -> anyhow::Result<&Credentials> {
 }
 
 pub use databag::{flush, record_position};
-pub use processes::{refresh_watch, stop_sentinel, stop_watch};
+pub use processes::{prepare_server, refresh_watch, stop_sentinel, stop_watch};

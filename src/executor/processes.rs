@@ -21,7 +21,7 @@ use crate::{
         server::ShutdownSave,
     },
     watch,
-    workload::{Backend as _, Launch, Layout, Service, Stop, Workload, WorkloadError},
+    workload::{Backend as _, Launch, Service, Stop, Workload, WorkloadError},
 };
 
 use super::{credentials, databag, workload};
@@ -58,6 +58,22 @@ pub(super) async fn start_server(
     min_replicas: usize,
     from_snapshot: bool,
 ) -> anyhow::Result<()> {
+    let launch = prepare_server(charm, follow, min_replicas, from_snapshot).await?;
+    workload(charm)?.start(Service::Server, &launch).await?;
+    answers(charm).await
+}
+
+/// Renders the files that the server reads when it starts, and returns what starts it.
+///
+/// # Errors
+///
+/// When there is no storage, no server or no password yet, or a file cannot be written.
+pub async fn prepare_server(
+    charm: &mut Charm,
+    follow: Option<&str>,
+    min_replicas: usize,
+    from_snapshot: bool,
+) -> anyhow::Result<Launch> {
     let workload = workload(charm)?;
     let binary = workload.server().await?;
     let layout = workload.layout().clone();
@@ -85,10 +101,9 @@ pub(super) async fn start_server(
     // From here on the data on disk is no longer what an orderly stop left.
     mark_unclean(&workload).await?;
     let launch = Launch::new(binary.path, [layout.server_config()]);
-    workload.start(Service::Server, &launch).await?;
     charm.juju.mine.settings = Some(settings.restart_digest());
     charm.juju.mine.server_version = Some(binary.version);
-    answers(charm).await
+    Ok(launch)
 }
 
 async fn mark_unclean(workload: &Workload) -> anyhow::Result<()> {
@@ -265,13 +280,15 @@ pub async fn stop_sentinel(charm: &Charm) -> anyhow::Result<()> {
 }
 
 /// Returns the content of the watcher's file.
-fn watch_content(charm: &Charm, layout: &Layout) -> anyhow::Result<Vec<u8>> {
+fn watch_content(charm: &Charm, workload: &Workload) -> anyhow::Result<Vec<u8>> {
+    let layout = workload.layout();
     let file = WatchFile {
         unit: charm.juju.me.to_string(),
         charm_dir: charm.env.charm_dir.clone(),
         address: charm.juju.address.clone(),
         storage: layout.storage().to_owned(),
         run: layout.run().to_owned(),
+        workload: workload.kind(),
         credentials: credentials(charm)?.to_secret(),
     };
     Ok(serde_json::to_vec(&file)?)
@@ -286,9 +303,9 @@ pub async fn refresh_watch(charm: &Charm) -> anyhow::Result<()> {
     let (Some(workload), Some(_)) = (&charm.workload, &charm.credentials) else {
         return Ok(());
     };
-    let layout = workload.layout();
-    let told = workload.read(&layout.watch_file()).await?;
-    if told.is_some_and(|told| watch_content(charm, layout).is_ok_and(|content| content != told)) {
+    let told = workload.read(&workload.layout().watch_file()).await?;
+    if told.is_some_and(|told| watch_content(charm, workload).is_ok_and(|content| content != told))
+    {
         stop_watch(charm).await?;
     }
     Ok(())
@@ -297,10 +314,9 @@ pub async fn refresh_watch(charm: &Charm) -> anyhow::Result<()> {
 /// Starts the watcher.
 pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
     let workload = workload(charm)?;
-    let layout = workload.layout();
-    let path = layout.watch_file();
+    let path = workload.layout().watch_file();
     workload
-        .write(&path, &watch_content(charm, layout)?, PRIVATE)
+        .write(&path, &watch_content(charm, &workload)?, PRIVATE)
         .await?;
     let program = std::env::current_exe().context("cannot find the charm's own program")?;
     let args = [

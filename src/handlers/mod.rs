@@ -2,6 +2,7 @@
 
 pub mod actions;
 mod pass;
+pub mod start_gate;
 
 use anyhow::Context as _;
 use tracing::{error, info, warn};

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::start_gate;
 use crate::{
     charm::{Charm, unix_now},
     executor, history,
@@ -197,6 +198,12 @@ async fn finish(
             Some(unix_now() + WAKE_SOON.as_secs())
         };
         note_wake(charm, wake).await;
+    }
+    if let Err(error) = start_gate::note(charm).await {
+        warn!(
+            error = format!("{error:#}"),
+            "Cannot tell the server's service what is known"
+        );
     }
     show(charm, &seen, &plan, failure.as_ref(), leaving).await?;
     Ok(Outcome { seen, plan })

@@ -1,6 +1,6 @@
 //! Looks at this machine: processes, files, memory.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use crate::{
     charm::{Charm, WORKLOAD_VARIABLE, unix_now},
@@ -12,7 +12,8 @@ use crate::{
     valkey::configuration::Persistence,
     watch,
     workload::{
-        Backend as _, Layout, ProcessWorkload, Service, ServiceStatus, Workload, WorkloadError,
+        Backend as _, Kind, Launch, Layout, Service, ServiceStatus, SystemdWorkload, Workload,
+        WorkloadError,
     },
 };
 
@@ -21,28 +22,59 @@ pub(super) async fn open(charm: &mut Charm) {
     let Some(location) = charm.juju.location.clone() else {
         return;
     };
-    match charm.env.extra(WORKLOAD_VARIABLE) {
-        Some("process") => {}
-        Some(other) => {
-            charm.juju.storage = Storage::Problem(format!(
-                "{WORKLOAD_VARIABLE} is {other:?}; this version knows `process`"
-            ));
+    let kind = match kind(
+        charm.env.extra(WORKLOAD_VARIABLE),
+        SystemdWorkload::is_possible(),
+    ) {
+        Ok(kind) => kind,
+        Err(problem) => {
+            charm.juju.storage = Storage::Problem(problem);
             return;
         }
-        None => {
-            charm.juju.storage = Storage::Problem(format!(
-                "this version runs Valkey only as plain processes; deploy with {WORKLOAD_VARIABLE}=process"
-            ));
-            return;
-        }
-    }
-    let workload = Workload::Process(ProcessWorkload::new(Layout::new(location, run_dir(charm))));
+    };
+    let layout = Layout::new(location, run_dir(charm));
+    let workload = match Workload::new(kind, layout, charm.juju.me.as_str()) {
+        Workload::Systemd(systemd) => Workload::Systemd(match gate_of(systemd.layout()) {
+            Some(gate) => systemd.with_gate(gate),
+            None => systemd,
+        }),
+        plain @ Workload::Process(_) => plain,
+    };
     if let Err(problem) = prepare(&workload).await {
         // With its cause: that something else has the name, that the disk is full.
         let problem = anyhow::Error::new(problem);
         charm.juju.storage = Storage::Problem(format!("{problem:#}"));
     }
     charm.workload = Some(workload);
+}
+
+/// Decides how processes are run: as a person says, else by systemd where it runs the machine.
+///
+/// # Errors
+///
+/// Why none of the ways is there.
+pub(crate) fn kind(chosen: Option<&str>, systemd_possible: bool) -> Result<Kind, String> {
+    match (chosen, systemd_possible) {
+        (Some("process"), _) => Ok(Kind::Process),
+        (Some("systemd") | None, true) => Ok(Kind::Systemd),
+        (Some("systemd") | None, false) => Err(format!(
+            "systemd does not run this machine, or the charm is not root; without it deploy with {WORKLOAD_VARIABLE}=process"
+        )),
+        (Some(other), _) => Err(format!(
+            "{WORKLOAD_VARIABLE} is {other:?}; this version knows `systemd` and `process`"
+        )),
+    }
+}
+
+/// Returns what decides before every start of the server by systemd.
+fn gate_of(layout: &Layout) -> Option<Launch> {
+    let program = std::env::current_exe().ok()?;
+    let args = [
+        OsString::from("gate"),
+        "--file".into(),
+        layout.gate_file().into(),
+    ];
+    Some(Launch::new(program, args))
 }
 
 /// Returns where pid files and logs are: beside the charm's own directory, which an upgrade replaces.
@@ -144,5 +176,29 @@ pub fn memory_bytes() -> Option<u64> {
     match (total, group) {
         (Some(total), Some(group)) => Some(total.min(group)),
         (total, group) => total.or(group),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systemd_runs_the_processes_unless_a_person_says_otherwise() {
+        for (chosen, possible, expected) in [
+            (None, true, Ok(Kind::Systemd)),
+            (None, false, Err("systemd does not run")),
+            (Some("process"), true, Ok(Kind::Process)),
+            (Some("process"), false, Ok(Kind::Process)),
+            (Some("systemd"), true, Ok(Kind::Systemd)),
+            (Some("systemd"), false, Err("systemd does not run")),
+            (Some("docker"), true, Err("this version knows")),
+        ] {
+            match (kind(chosen, possible), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{chosen:?}"),
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+                (found, expected) => panic!("{chosen:?} {possible}: {found:?}, not {expected:?}"),
+            }
+        }
     }
 }

@@ -33,6 +33,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    gate::plan as plan_start,
     names::UnitName,
     observation::{Intent, Observation},
     reason::{Reason, Severity, bytes},

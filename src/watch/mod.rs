@@ -28,7 +28,7 @@ use crate::{
         Credentials, InternalUser,
         events::{SentinelEvent, SentinelEvents},
     },
-    workload::{Backend as _, Layout, ProcessWorkload, Service, ServiceStatus, Workload},
+    workload::{Backend as _, Layout, Service, ServiceStatus, Workload},
 };
 
 use wake::Waker;
@@ -46,7 +46,8 @@ pub async fn watch(file: &Path) -> anyhow::Result<()> {
         serde_json::from_slice(&bytes).context("cannot understand what to watch")?;
     let credentials =
         Credentials::from_secret(&file.credentials).context("cannot use the passwords")?;
-    let workload = Workload::Process(ProcessWorkload::new(Layout::new(&file.storage, &file.run)));
+    let layout = Layout::new(&file.storage, &file.run);
+    let workload = Workload::new(file.workload, layout, &file.unit);
     let waker = Waker::new(&file)?;
     info!(unit = file.unit, "Watching");
     tokio::select! {

@@ -138,9 +138,13 @@ fn check_directory(path: &Path, ours: bool) -> Result<(), DataDirError> {
 /// Writes as much as a file system cannot keep beside its metadata, down to the disk.
 fn write_probe(path: &Path) -> io::Result<()> {
     const PROBE_BYTES: usize = 16 * 1024;
+    // Made anew: the server's user may have put a link under this name.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .write(true)
         .mode(0o600)
         .open(path)?;

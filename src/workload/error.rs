@@ -133,6 +133,14 @@ pub enum WorkloadError {
     /// The data directory cannot be worked in.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// A program of the system did not do what it was asked to.
+    #[error("cannot run `{command}`: {reason}")]
+    Tool {
+        /// What was run.
+        command: String,
+        /// What happened.
+        reason: String,
+    },
     /// The server's binary does not tell its version.
     #[error("cannot learn the version of {}: {reason}", .program.display())]
     Version {
@@ -163,6 +171,7 @@ impl WorkloadError {
             | Self::StillRunning { .. }
             | Self::NotRunning { .. }
             | Self::Process { .. }
+            | Self::Tool { .. }
             | Self::File { .. }
             | Self::TooLarge { .. }
             | Self::Document { .. } => false,

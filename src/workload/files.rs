@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use super::WorkloadError;
@@ -43,6 +43,16 @@ pub(super) fn make_dir(path: &Path) -> Result<(), WorkloadError> {
 
 /// Replaces a file in one step.
 pub(super) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WorkloadError> {
+    write_atomic_for(path, bytes, mode, None)
+}
+
+/// Replaces a file in one step; it belongs to this user and group then, if they are given.
+pub(super) fn write_atomic_for(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> Result<(), WorkloadError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         // Made with mode 0600, deleted again if anything fails before the rename.
@@ -52,6 +62,9 @@ pub(super) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), W
         file.write_all(bytes)?;
         file.as_file()
             .set_permissions(Permissions::from_mode(mode))?;
+        if let Some((user, group)) = owner {
+            fchown(file.as_file(), Some(user), Some(group))?;
+        }
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         sync_dir(parent)

@@ -123,6 +123,12 @@ impl Layout {
         self.run.join("watch.json")
     }
 
+    /// Returns the file with what the gate of the server's service has to know.
+    #[must_use]
+    pub fn gate_file(&self) -> PathBuf {
+        self.run.join("gate.json")
+    }
+
     /// Returns the file that remembers the server binary's version.
     #[must_use]
     pub fn server_version(&self) -> PathBuf {

@@ -13,6 +13,7 @@ mod logs;
 mod pid_file;
 mod process;
 mod server;
+pub mod systemd;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -20,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use files::blocking;
 
@@ -32,6 +33,7 @@ pub use kept::{Keep, KeptSet};
 pub use layout::Layout;
 pub use process::ProcessWorkload;
 pub use server::{SERVER_VARIABLE, ServerBinary};
+pub use systemd::SystemdWorkload;
 
 /// What is run for a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -305,6 +307,19 @@ pub trait Backend {
 pub enum Workload {
     /// Plain processes with pid files, children of no one.
     Process(ProcessWorkload),
+    /// Services of systemd.
+    Systemd(SystemdWorkload),
+}
+
+/// Names of the ways in which processes are run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Plain processes with pid files, children of no one.
+    #[default]
+    Process,
+    /// Services of systemd.
+    Systemd,
 }
 
 /// Passes a call on to the backend that is in use.
@@ -312,6 +327,7 @@ macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {
         match $self {
             Workload::Process($backend) => $call,
+            Workload::Systemd($backend) => $call,
         }
     };
 }
@@ -383,6 +399,24 @@ impl Backend for Workload {
 }
 
 impl Workload {
+    /// Runs the processes of the Juju unit `unit` in this way.
+    #[must_use]
+    pub fn new(kind: Kind, layout: Layout, unit: &str) -> Self {
+        match kind {
+            Kind::Process => Self::Process(ProcessWorkload::new(layout)),
+            Kind::Systemd => Self::Systemd(SystemdWorkload::new(layout, unit)),
+        }
+    }
+
+    /// Returns the way in which processes are run.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Process(_) => Kind::Process,
+            Self::Systemd(_) => Kind::Systemd,
+        }
+    }
+
     /// Reads the document that is kept beside the data; none if there is none.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ impl Stat {
 }
 
 /// Returns the id of the running boot; empty where the system does not tell.
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()

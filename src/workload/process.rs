@@ -52,7 +52,10 @@ impl ProcessWorkload {
     }
 
     /// Returns the live process of a service, with a handle that cannot come to mean another one.
-    fn open(&self, service: Service) -> Result<Option<(PidFile, OwnedFd)>, WorkloadError> {
+    pub(super) fn open(
+        &self,
+        service: Service,
+    ) -> Result<Option<(PidFile, OwnedFd)>, WorkloadError> {
         let Some(pid_file) =
             PidFile::read(&self.layout.pid_file(service))?.filter(PidFile::is_alive)
         else {
@@ -75,7 +78,11 @@ impl ProcessWorkload {
 }
 
 /// Sends a signal; a process that has just ended is no error.
-fn send(service: Service, handle: &OwnedFd, signal: Signal) -> Result<(), WorkloadError> {
+pub(super) fn send(
+    service: Service,
+    handle: &OwnedFd,
+    signal: Signal,
+) -> Result<(), WorkloadError> {
     use rustix::process::Signal as System;
     let signal = match signal {
         Signal::Terminate => System::TERM,
@@ -97,7 +104,10 @@ fn send(service: Service, handle: &OwnedFd, signal: Signal) -> Result<(), Worklo
 }
 
 /// Waits until the process has ended: its handle becomes readable then.
-async fn ended(service: Service, handle: &AsyncFd<OwnedFd>) -> Result<(), WorkloadError> {
+pub(super) async fn ended(
+    service: Service,
+    handle: &AsyncFd<OwnedFd>,
+) -> Result<(), WorkloadError> {
     match handle.readable().await {
         Ok(_) => Ok(()),
         Err(source) => Err(WorkloadError::Process {
@@ -112,7 +122,7 @@ async fn ended(service: Service, handle: &AsyncFd<OwnedFd>) -> Result<(), Worklo
     deprecated,
     reason = "unsound only for types that change their descriptor; the replacement needs `unsafe`"
 )]
-fn watch(service: Service, handle: OwnedFd) -> Result<AsyncFd<OwnedFd>, WorkloadError> {
+pub(super) fn watch(service: Service, handle: OwnedFd) -> Result<AsyncFd<OwnedFd>, WorkloadError> {
     AsyncFd::with_interest(handle, Interest::READABLE).map_err(|source| WorkloadError::Process {
         what: "watch",
         service,
@@ -121,7 +131,7 @@ fn watch(service: Service, handle: OwnedFd) -> Result<AsyncFd<OwnedFd>, Workload
 }
 
 /// Says why a service ended right after its start, by what it wrote.
-fn ended_at_once(service: Service, status: ExitStatus, log: String) -> WorkloadError {
+pub(super) fn ended_at_once(service: Service, status: ExitStatus, log: String) -> WorkloadError {
     let text = log.to_lowercase();
     let says = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
     if says(&["address already in use"]) {
