@@ -315,6 +315,39 @@ pub const USER_TOOL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Fewest connections that the kernel must let wait for being accepted: the server's own backlog.
 pub const ACCEPT_QUEUE_MIN: u64 = 511;
+
+// --- Installation -----------------------------------------------------------------------------
+
+/// Longest that reading the lists of packages may take.
+///
+/// Some 50 MB from a slow mirror, three tries for each; a hook must end all the same.
+pub const APT_UPDATE_LIMIT: Duration = Duration::from_secs(300);
+
+/// Longest that installing a few MB of packages may take, waiting for other installations included.
+pub const APT_INSTALL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Longest that apt waits for another program that installs packages.
+///
+/// A machine that has just come up upgrades itself for a minute or two.
+pub const APT_LOCK_LIMIT: Duration = Duration::from_secs(180);
+
+/// How much of what apt says an error shows, in bytes.
+pub const APT_OUTPUT_BYTES: usize = 400;
+
+/// Longest that unpacking a resource may take; a build of Valkey has some 20 MB.
+pub const UNPACK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Most files of an archive that are looked at; a build of Valkey with its sources has about 2,000.
+pub const ARCHIVE_FILES_MAX: usize = 20_000;
+
+/// How deep directories of an archive are looked at.
+pub const ARCHIVE_DEPTH_MAX: usize = 8;
+
+/// Pause before a later hook tries again what could not be installed.
+///
+/// Hooks come in bursts; each try may take a minute, and nothing else runs meanwhile.
+pub const INSTALL_RETRY_PAUSE: Duration = Duration::from_secs(60);
+
 // --- A pass -----------------------------------------------------------------------------------
 
 /// Longest that an ordinary hook waits for something before it leaves the rest to a later one.

@@ -1,6 +1,7 @@
 //! What the charm does for each event: nearly always the same pass.
 
 pub mod actions;
+mod install;
 mod pass;
 pub mod start_gate;
 
@@ -54,9 +55,13 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
                 Event::UpgradeCharm => executor::stop_watch(&charm).await?,
                 _ => executor::refresh_watch(&charm).await?,
             }
-            pass::run(&mut charm, Intent::Reconcile, PASS_LIMIT)
-                .await
-                .map(drop)
+            let missing = install::ensure(&charm, event).await?;
+            pass::run(&mut charm, Intent::Reconcile, PASS_LIMIT).await?;
+            // The pass knows only that there is no server, not why.
+            if let Some(status) = missing {
+                charm.tools.status_set(&status).await?;
+            }
+            Ok(())
         }
     }
 }
@@ -79,6 +84,13 @@ async fn stop(charm: &mut Charm) -> anyhow::Result<()> {
 
 /// Handles `remove`: ends what still runs, which is nothing after an orderly removal.
 async fn remove(env: Environment, tools: HookTools) -> anyhow::Result<()> {
+    let left = install::undo(&env).await;
+    end(env, tools).await?;
+    left.context("cannot remove everything that was made on this machine")
+}
+
+/// Ends what still runs of a unit without services.
+async fn end(env: Environment, tools: HookTools) -> anyhow::Result<()> {
     let charm = match observer::begin(env, tools).await {
         Ok(charm) => charm,
         Err(error) => {

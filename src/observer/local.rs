@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use crate::{
     charm::{Charm, WORKLOAD_VARIABLE, unix_now},
+    juju::Environment,
     limits::SLOW_TO_LOAD_BYTES,
     planner::{
         observation::{Local, Process, Storage},
@@ -32,7 +33,7 @@ pub(super) async fn open(charm: &mut Charm) {
             return;
         }
     };
-    let layout = Layout::new(location, run_dir(charm));
+    let layout = Layout::new(location, run_dir(&charm.env));
     let workload = match Workload::new(kind, layout, charm.juju.me.as_str()) {
         Workload::Systemd(systemd) => Workload::Systemd(match gate_of(systemd.layout()) {
             Some(gate) => systemd.with_gate(gate),
@@ -78,8 +79,8 @@ fn gate_of(layout: &Layout) -> Option<Launch> {
 }
 
 /// Returns where pid files and logs are: beside the charm's own directory, which an upgrade replaces.
-fn run_dir(charm: &Charm) -> PathBuf {
-    let agent = charm.env.charm_dir.parent().unwrap_or(&charm.env.charm_dir);
+pub(crate) fn run_dir(env: &Environment) -> PathBuf {
+    let agent = env.charm_dir.parent().unwrap_or(&env.charm_dir);
     agent.join("valkey")
 }
 

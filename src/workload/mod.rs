@@ -7,6 +7,7 @@ mod data;
 mod error;
 mod files;
 mod held;
+pub mod install;
 mod kept;
 mod layout;
 mod logs;

@@ -32,7 +32,7 @@ use self::unit_file::{Readiness, UnitFile, notifies};
 use super::files::{self, blocking};
 use super::pid_file::PidFile;
 use super::process::{ended, ended_at_once, send, watch};
-use super::server::ServerBinary;
+use super::server::{self, ServerBinary};
 use super::{
     Backend, DataPresence, Keep, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus,
     Signal, Stop, Stopped, WorkloadError,
@@ -61,18 +61,10 @@ impl SystemdWorkload {
     /// Works with these paths for the Juju unit `unit`.
     #[must_use]
     pub fn new(layout: Layout, unit: &str) -> Self {
-        let names = Names::of(unit);
-        let plain = ProcessWorkload::new(layout);
-        let installed = names.installed_server();
-        let plain = if installed.is_file() {
-            plain.with_server(installed)
-        } else {
-            plain
-        };
         Self {
-            names,
+            names: Names::of(unit),
             gate: None,
-            plain,
+            plain: ProcessWorkload::new(layout),
         }
     }
 
@@ -208,6 +200,48 @@ fn link(names: &Names, service: Service) -> Result<(), WorkloadError> {
     }
 }
 
+/// Keeps a service of a package from starting on this machine for as long as the unit is there.
+///
+/// # Errors
+///
+/// [`WorkloadError::File`] if the link that does it cannot be made.
+pub fn mask(names: &Names, service: &str) -> Result<(), WorkloadError> {
+    let link = names::of_package(service);
+    let note = names.masked();
+    match std::os::unix::fs::symlink("/dev/null", &link) {
+        Ok(()) => {
+            let place = names.installed();
+            std::fs::create_dir_all(&place)
+                .map_err(WorkloadError::file("make the directory", &place))?;
+            // Only what was not so before is undone.
+            files::write_atomic(&note, service.as_bytes(), 0o644)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(WorkloadError::file("make the link", &link)(error)),
+    }
+}
+
+/// Takes the mask of a package's service away; it stays off until a person turns it on.
+async fn unmask(names: &Names) -> Result<(), WorkloadError> {
+    let Some(service) = files::read(&names.masked())? else {
+        return Ok(());
+    };
+    let service = String::from_utf8_lossy(&service).into_owned();
+    let link = names::of_package(&service);
+    if std::fs::read_link(&link).is_ok_and(|target| target == Path::new("/dev/null")) {
+        files::remove(&link)?;
+    }
+    systemctl(&["daemon-reload"]).await?;
+    // The package may be gone.
+    if let Err(error) = systemctl(&["disable", "--", &service]).await {
+        warn!(
+            error = format!("{error:#}"),
+            "Cannot turn the package's service off"
+        );
+    }
+    Ok(())
+}
+
 /// Sets the kernel's settings, as far as that is permitted.
 ///
 /// # Errors
@@ -259,6 +293,7 @@ pub async fn remove_all(names: &Names) -> Result<(), WorkloadError> {
         }
     }
     note(kernel::undo(names));
+    note(unmask(names).await);
     note(user::remove(&names.user()).await);
     let installed = names.installed();
     note(match std::fs::remove_dir_all(&installed) {
@@ -433,7 +468,9 @@ impl Backend for SystemdWorkload {
     }
 
     async fn server(&self) -> Result<ServerBinary, WorkloadError> {
-        self.plain.server().await
+        // What was installed from a resource comes first; it may have come since the last call.
+        let own = self.names.installed_server();
+        server::find(own.is_file().then_some(own.as_path()), self.layout()).await
     }
 
     async fn bound_logs(&self) -> Result<(), WorkloadError> {

@@ -88,11 +88,22 @@ impl Names {
         PathBuf::from("/opt").join(format!("charmed-{}", self.prefix))
     }
 
+    /// Returns the file that says which service of a package was kept from starting.
+    #[must_use]
+    pub fn masked(&self) -> PathBuf {
+        self.installed().join("masked")
+    }
+
     /// Returns the server's binary that was installed from a resource.
     #[must_use]
     pub fn installed_server(&self) -> PathBuf {
         self.installed().join("valkey-server")
     }
+}
+
+/// Returns where an administrator's word on a service of a package is.
+pub(super) fn of_package(service: &str) -> PathBuf {
+    PathBuf::from(UNIT_DIRECTORY).join(service)
 }
 
 #[cfg(test)]
