@@ -6,7 +6,7 @@ use crate::{
     planner::{
         Observation, Plan, Reason, Severity, invariants, observation::Role, peer_data::UnitState,
     },
-    workload::WorkloadError,
+    workload::{Workload, WorkloadError, systemd::kernel_complaints},
 };
 
 /// Returns the unit's status after a pass that ended with `plan`.
@@ -46,12 +46,24 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
             StatusKind::Active,
             format!("{role}; no automatic failover with two units"),
         ),
-        [] => Status::new(StatusKind::Active, role),
+        [] => Status::new(StatusKind::Active, with_advice(charm, role)),
         [first] => Status::new(StatusKind::Waiting, format!("{role}, degraded: {first}")),
         [first, rest @ ..] => Status::new(
             StatusKind::Waiting,
             format!("{role}, degraded: {first} (and {} more)", rest.len()),
         ),
+    }
+}
+
+/// Adds what only whoever runs the machine can change.
+fn with_advice(charm: &Charm, role: &str) -> String {
+    let complaints = match &charm.workload {
+        Some(Workload::Systemd(_)) => kernel_complaints(),
+        Some(Workload::Process(_)) | None => Vec::new(),
+    };
+    match complaints.first() {
+        Some(first) => format!("{role}; kernel setting {first}"),
+        None => role.to_owned(),
     }
 }
 

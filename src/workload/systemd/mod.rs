@@ -305,6 +305,19 @@ pub async fn remove_all(names: &Names) -> Result<(), WorkloadError> {
     first
 }
 
+/// Says whether a service surely has no process, without asking systemd: it has no control group.
+///
+/// The watcher looks several times a second.
+fn has_no_process(unit: &str) -> bool {
+    let groups = ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd"].map(Path::new);
+    let slices: Vec<PathBuf> = groups
+        .iter()
+        .map(|group| group.join("system.slice"))
+        .filter(|slice| slice.is_dir())
+        .collect();
+    !slices.is_empty() && slices.iter().all(|slice| !slice.join(unit).exists())
+}
+
 fn now_s() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -358,6 +371,9 @@ impl Backend for SystemdWorkload {
         // What is known needs no question; systemd may have started another one meanwhile.
         if let found @ ServiceStatus::Running(_) = self.plain.status(service).await? {
             return Ok(found);
+        }
+        if has_no_process(&self.names.service(service)) {
+            return Ok(ServiceStatus::Stopped);
         }
         self.adopt(service).await?;
         self.plain.status(service).await

@@ -168,8 +168,8 @@ impl UnitFile<'_> {
         text.line("NoNewPrivileges=yes");
         text.line(match self.service {
             Service::Server | Service::Sentinel => "CapabilityBoundingSet=",
-            // It links files that belong to the server's user.
-            Service::Watch => "CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_FOWNER",
+            // It links files that belong to the server's user, and ends a server that froze.
+            Service::Watch => "CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL",
         });
         text.line("AmbientCapabilities=");
         text.line("ProtectSystem=strict");
