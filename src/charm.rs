@@ -44,12 +44,16 @@ pub struct Charm {
     /// The local processes and files, once there is storage.
     pub workload: Option<Workload>,
     /// Whether a primary that answers refused the lease, so that only evidence is left.
-    pub lease_refused: bool,
+    pub lease_refused: Option<String>,
     /// A wish of a person that this version does not carry out, to be shown when all else is well.
     pub unheeded: Option<String>,
 }
 
 /// Juju's side, as it was when the run began, and what this run will write.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "facts that are independent of each other"
+)]
 pub struct JujuSide {
     /// This unit.
     pub me: UnitName,
@@ -77,6 +81,8 @@ pub struct JujuSide {
     pub mine: UnitData,
     /// Whether this unit is being removed.
     pub dying: bool,
+    /// Whether Juju told who there is and who is leaving.
+    pub complete: bool,
     /// The other units that are not provably gone.
     pub peers: BTreeMap<UnitName, Unit>,
     /// Databag values that could not be read.

@@ -365,6 +365,11 @@ pub const PASS_LIMIT_FOREIGN: Duration = Duration::from_secs(3);
 /// and Juju does not notice where the leadership has come back by then. The rest is for the commit.
 pub const LEADERSHIP_ASSURED: Duration = Duration::from_secs(25);
 
+/// How often Juju is asked who there is and who is leaving.
+///
+/// It may fail to answer while a unit vanishes, which takes a moment.
+pub const GOAL_STATE_TRIES: u32 = 3;
+
 /// How often the holder of the lease renews it during a step.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(8);
 

@@ -16,18 +16,14 @@ use super::credentials;
 /// Takes or renews the lease, confirmed by a majority of the instances.
 pub(super) async fn take_lease(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
     let taken = try_lease(charm, seen).await;
-    // A fenced primary answers and refuses: waiting would not help, the evidence must do.
+    // A fenced primary answers and refuses: waiting would not help, the evidence must do. One that
+    // is gone or none any more is no evidence at all: the next look finds who took its place.
     if let Err(error) = &taken
-        && matches!(
-            error.downcast_ref(),
-            Some(
-                ValkeyError::NoReplicas { .. }
-                    | ValkeyError::Unreachable { .. }
-                    | ValkeyError::ReadOnly { .. }
-            )
-        )
+        && matches!(error.downcast_ref(), Some(ValkeyError::NoReplicas { .. }))
     {
-        charm.lease_refused = true;
+        charm.lease_refused = seen
+            .primary()
+            .and_then(|primary| seen.host_of(&primary).map(str::to_owned));
         return Ok(());
     }
     taken
@@ -67,17 +63,31 @@ async fn try_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
 
 /// Renews the lease right before a step that changes the set.
 ///
+/// Where the look found no lease, because no primary could be asked or it was fenced, this makes sure
+/// that nobody else has it by now.
+///
 /// # Errors
 ///
 /// When it is another's, or had been lost: what was planned was planned for the set as it was.
 pub(super) async fn make_sure_of_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
-    let credentials = credentials(charm)?;
-    let primary = seen.primary().context("no primary answers")?;
-    let host = seen
-        .host_of(&primary)
-        .context("the primary has no address")?;
-    let client = server_client(host, credentials).await?;
+    let primary = seen.primary();
+    let Some(host) = primary.as_ref().and_then(|primary| seen.host_of(primary)) else {
+        // Without a primary nobody else can have taken it.
+        anyhow::ensure!(seen.lease == Lease::Unknown, "no primary answers");
+        return Ok(());
+    };
     let token = seen.me.as_str();
+    let client = server_client(host, credentials(charm)?).await;
+    if seen.lease == Lease::Unknown {
+        let holder = match client {
+            Ok(client) => client.lease_holder().await.ok().flatten(),
+            Err(_) => None,
+        };
+        let other = holder.filter(|holder| holder.token != token);
+        anyhow::ensure!(other.is_none(), "another unit has the lease by now");
+        return Ok(());
+    }
+    let client = client?;
     match client.lease_renew(token, LEASE_TTL).await {
         Ok(LeaseOutcome::Renewed) => Ok(()),
         Ok(LeaseOutcome::Taken) => anyhow::bail!("the lease was lost meanwhile"),

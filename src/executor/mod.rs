@@ -25,7 +25,7 @@ use crate::{
 /// When the step did not work; carrying it out again later is safe.
 pub async fn execute(charm: &mut Charm, seen: &Observation, step: &Step) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
-    if seen.lease == Lease::Mine && seen.changes_the_set(step) {
+    if matches!(seen.lease, Lease::Mine | Lease::Unknown) && seen.changes_the_set(step) {
         membership::make_sure_of_lease(charm, seen)
             .await
             .with_context(|| format!("cannot {step}"))?;

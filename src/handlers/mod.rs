@@ -68,6 +68,11 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
 
 /// Leaves the set, and ends whatever else runs for this unit.
 async fn leave(charm: &mut Charm) -> anyhow::Result<()> {
+    // A removal would look like storage that is taken away, and who leaves too like who stays.
+    anyhow::ensure!(
+        charm.juju.complete,
+        "cannot leave: Juju does not tell who else is leaving; it runs this again"
+    );
     // A watcher would wake a charm that has nothing to do any more.
     executor::stop_watch(charm).await?;
     pass::run(charm, Intent::Leave, LEAVE_LIMIT).await.map(drop)

@@ -11,6 +11,7 @@ use crate::{
     juju::{
         Databag, Environment, HookTools, ToolError, UnitName as JujuUnit, hook_tools::GoalState,
     },
+    limits::{GOAL_STATE_TRIES, POLL_MAX},
     planner::{
         UnitName,
         observation::{Storage, Unit, Users},
@@ -54,7 +55,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             .await
             .context("cannot read the configuration")
     };
-    let goal = async { tools.goal_state().await };
+    let goal = goal_state(&tools);
     let network = async {
         tools
             .network_get(PEERS, None)
@@ -81,7 +82,8 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         juju: JujuSide {
             me: name(&me),
             application: me.application().to_owned(),
-            leader: leader?,
+            // Who is not listed could still be leaving and hold the turn: nothing is granted on that.
+            leader: leader? && bags.complete,
             leader_asked,
             config,
             storage: if location.is_some() {
@@ -103,6 +105,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
                 ..bags.mine
             },
             dying: bags.dying,
+            complete: bags.complete,
             peers: bags.peers,
             malformed: bags.malformed,
         },
@@ -112,13 +115,24 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         option_problem,
         credentials: None,
         workload: None,
-        lease_refused: false,
+        lease_refused: None,
         unheeded: None,
     };
     local::open(&mut charm).await;
     mend::mend(&mut charm, &bags.own_problems, &bags.app_problems).await;
     users::read(&mut charm).await;
     Ok(charm)
+}
+
+/// Reads who there is and who is leaving; asks again when a unit vanishes while Juju answers.
+async fn goal_state(tools: &HookTools) -> Result<GoalState, ToolError> {
+    for _ in 1..GOAL_STATE_TRIES {
+        if let Ok(goal) = tools.goal_state().await {
+            return Ok(goal);
+        }
+        tokio::time::sleep(POLL_MAX).await;
+    }
+    tools.goal_state().await
 }
 
 /// Finds where this unit's storage is mounted, if it is attached.
@@ -161,6 +175,8 @@ struct Bags {
     unit_bag: Databag,
     mine: UnitData,
     dying: bool,
+    /// Whether Juju told who there is and who is leaving.
+    complete: bool,
     peers: BTreeMap<UnitName, Unit>,
     malformed: Vec<String>,
     own_problems: Vec<Malformed>,
@@ -174,8 +190,12 @@ async fn read_bags(
     goal: Result<GoalState, ToolError>,
 ) -> anyhow::Result<Bags> {
     let Some(relation) = relation else {
-        return Ok(Bags::default());
+        return Ok(Bags {
+            complete: true,
+            ..Bags::default()
+        });
     };
+    let complete = goal.is_ok();
     let goal: BTreeMap<JujuUnit, bool> = match goal {
         Ok(goal) => goal
             .units
@@ -235,6 +255,7 @@ async fn read_bags(
         unit_bag,
         mine,
         dying,
+        complete,
         peers,
         malformed,
         own_problems,

@@ -264,9 +264,6 @@ async fn sentinel(host: &str, credentials: &Credentials) -> anyhow::Result<Senti
 
 /// Asks the primary who holds the lease on membership changes.
 async fn lease(charm: &Charm, seen: &Observation) -> Lease {
-    if charm.lease_refused {
-        return Lease::Unknown;
-    }
     let Some(credentials) = &charm.credentials else {
         return Lease::Unknown;
     };
@@ -289,6 +286,8 @@ async fn lease(charm: &Charm, seen: &Observation) -> Lease {
         )
     };
     match asked.await {
+        // Fenced, it gives the lease to nobody.
+        Ok(None) if charm.lease_refused.as_deref() == Some(host) => Lease::Unknown,
         Ok(None) => Lease::Free,
         Ok(Some(holder)) if holder.token == seen.me.as_str() => Lease::Mine,
         Ok(Some(holder)) => Lease::Other(holder.token),

@@ -46,6 +46,9 @@ pub fn plan(seen: &Observation) -> Plan {
             _ => {}
         }
     }
+    if let Some(wait) = no_target(seen) {
+        return wait;
+    }
     if let Some(wait) = lease(seen) {
         return wait;
     }
@@ -137,6 +140,31 @@ fn finish(seen: &Observation, lease: bool) -> Plan {
     Plan::act(steps, "this unit has left")
 }
 
+/// Returns what a primary waits for that nobody can follow; meanwhile the lease is free.
+///
+/// Who could take over may have to join first, for which it needs the lease.
+fn no_target(seen: &Observation) -> Option<Plan> {
+    let server = seen.server(&seen.me)?;
+    let is_primary = server.role == Role::Primary
+        && server.loading.is_none()
+        && seen.primary().is_none_or(|primary| primary == seen.me);
+    if !is_primary || repair::unfinished(seen).is_some() {
+        return None;
+    }
+    let why = seen.takeover_target(&seen.me).err()?;
+    let reason = Reason::LastCopy(format!(
+        "no unit that stays holds all data: {why}; bring one in sync, or remove this unit with --force and lose what only it holds"
+    ));
+    Some(if seen.lease == Lease::Mine {
+        Plan::ActAndPoll {
+            steps: vec![Step::ReleaseLease],
+            reason,
+        }
+    } else {
+        Plan::Poll(reason)
+    })
+}
+
 /// Returns what has to be waited for until this unit may leave.
 fn lease(seen: &Observation) -> Option<Plan> {
     let dying_before_me = || {
@@ -153,6 +181,10 @@ fn lease(seen: &Observation) -> Option<Plan> {
         // No primary can be asked. The set must still be able to shrink, so evidence decides:
         // those who leave do it in order of their names, and nobody does while a unit joins.
         Lease::Unknown => {
+            // The primary may be a unit that this hook knows no address of; the next one reads it.
+            if seen.unheard_of() {
+                return Some(Plan::Poll(Reason::NoPrimary));
+            }
             if seen.failing_over() {
                 return Some(Plan::Poll(Reason::FailingOver));
             }
@@ -200,9 +232,7 @@ fn part(seen: &Observation, remaining: &[UnitName], staying: &[UnitName]) -> Pla
                     };
                     Plan::act(vec![step], "the primary leaves")
                 }
-                Err(why) => Plan::Poll(Reason::LastCopy(format!(
-                    "no unit that stays holds all data: {why}; bring one in sync, or remove this unit with --force and lose what only it holds"
-                ))),
+                Err(_) => Plan::Poll(Reason::NoPrimary),
             }
         }
         Role::Primary => {
@@ -282,6 +312,10 @@ fn without_primary(seen: &Observation, server: &Server, staying: &[UnitName]) ->
 
 /// Plans how the Sentinels that remain forget this unit; nothing when they have.
 fn forget(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
+    // Somebody may have joined of whom nothing is known here: the survivors' leader knows better.
+    if seen.unheard_of() {
+        return None;
+    }
     let me = seen.local.address.as_str();
     let answering: Vec<UnitName> = remaining
         .iter()
@@ -314,12 +348,14 @@ fn forget(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
         if seen.primary().is_none() {
             return Some(Plan::Poll(Reason::NoPrimary));
         }
-        let steps = vec![
-            Step::TakeLease,
-            Step::Forget {
-                remaining: remaining.to_vec(),
-            },
-        ];
+        let mut steps = Vec::new();
+        // One that was lost since the look is not taken again for a plan that was made under it.
+        if seen.lease != Lease::Mine {
+            steps.push(Step::TakeLease);
+        }
+        steps.push(Step::Forget {
+            remaining: remaining.to_vec(),
+        });
         return Some(Plan::act(steps, "the Sentinels still know this unit"));
     }
     let quorum = sentinel_quorum(remaining.len());

@@ -274,6 +274,15 @@ fn found(seen: &Observation) -> Plan {
         .as_ref()
         .is_some_and(|founding| founding.unit == seen.me);
     if !decided {
+        // The members handed over to it, or it was elected, and all of them are gone by now.
+        let left_alone = seen.members().is_empty()
+            && seen.serving() == [seen.me.clone()]
+            && seen
+                .monitor(&seen.me)
+                .is_some_and(|monitor| monitor.primary == seen.local.address);
+        if left_alone {
+            return Plan::act(joined(seen), "all data is here, and nobody else is left");
+        }
         return Plan::Wait(Reason::NoPrimary);
     }
     let mut steps = Vec::new();

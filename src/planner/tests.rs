@@ -281,11 +281,11 @@ fn who_leaves_hands_over_first_and_never_takes_the_last_copy_along() {
         ),
         (
             "me=1 leaving lease=mine 0:P 1:Rdsz 2:R",
-            "act: take the lease on membership changes; clear departed members from the Sentinels of valkey/0, valkey/2",
+            "act: clear departed members from the Sentinels of valkey/0, valkey/2",
         ),
         (
             "me=0 leaving lease=mine 0:Pd 1:X",
-            "poll: cannot leave: no unit that stays holds all data: valkey/1 does not answer; \
+            "act: give the lease back; poll: cannot leave: no unit that stays holds all data: valkey/1 does not answer; \
              bring one in sync, or remove this unit with --force and lose what only it holds",
         ),
         // Everybody goes: saved and stopped, nobody to tell.
@@ -560,6 +560,15 @@ fn the_last_member_waits_for_a_unit_that_is_about_to_join() {
         ),
         (
             "me=1 asks 0:P 1:N",
+            "wait: waiting for the leader to grant the turn",
+        ),
+        // A dead member that stays grants nothing and takes nothing over.
+        (
+            "me=2 asks 0:Pd 1:X 2:N",
+            "act: take the lease on membership changes",
+        ),
+        (
+            "me=2 asks 0:Pd 1:R 2:N",
             "wait: waiting for the leader to grant the turn",
         ),
         (

@@ -285,21 +285,14 @@ fn departed(seen: &Observation) -> Option<Plan> {
         .filter(|(name, unit)| !unit.dying || members.contains(name))
         .filter_map(|(name, _)| seen.host_of(name))
         .collect();
-    let strangers = || {
-        members
-            .iter()
-            .filter_map(|unit| seen.monitor(unit))
-            .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
-            .filter(|known| !hosts.contains(known.host.as_str()))
-    };
-    let ghosts: BTreeSet<String> = strangers().map(|known| known.host.clone()).collect();
-    if ghosts.is_empty() {
-        return None;
-    }
-    // What is known of a unit may be older than its joining: one that answers can be the one
-    // that has no address yet in this unit's eyes.
-    let unheard = seen.units.values().any(|unit| unit.data.address.is_none());
-    if unheard && strangers().any(|known| !known.down) {
+    let ghosts: BTreeSet<String> = members
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
+        .filter(|known| !hosts.contains(known.host.as_str()))
+        .map(|known| known.host.clone())
+        .collect();
+    if ghosts.is_empty() || seen.unheard_of() {
         return None;
     }
     let unsafe_now = members

@@ -134,29 +134,49 @@ impl Observation {
     #[must_use]
     pub fn belonging(&self) -> Vec<UnitName> {
         let members = self.members();
-        let listed = |unit: &UnitName| {
-            let host = self.host_of(unit);
-            members
-                .iter()
-                .filter_map(|member| self.monitor(member))
-                .any(|monitor| {
-                    monitor
-                        .others
-                        .iter()
-                        .any(|it| Some(it.host.as_str()) == host)
-                })
+        let serving = self.serving();
+        let lists = |one: &UnitName, other: &UnitName| {
+            let host = self.host_of(other);
+            self.monitor(one).is_some_and(|it| {
+                it.others
+                    .iter()
+                    .any(|known| Some(known.host.as_str()) == host)
+            })
         };
+        // One side is enough: the other Sentinel may be stopped by now.
         let joined = |unit: &UnitName, known: &Unit| {
             *unit != self.me
                 && known.data.state == UnitState::New
                 && self.monitor(unit).is_some()
-                && listed(unit)
+                && (serving.contains(unit)
+                    || members
+                        .iter()
+                        .any(|member| lists(member, unit) || lists(unit, member)))
         };
         self.units
             .iter()
             .filter(|(unit, known)| members.contains(unit) || joined(unit, known))
             .map(|(unit, _)| unit.clone())
             .collect()
+    }
+
+    /// Returns whether a unit may have joined of which this hook has not even read an address.
+    ///
+    /// The Sentinels list a process that answers and that no unit is known to have, and there is a unit
+    /// without an address. To clear the Sentinels of strangers would clear them of it.
+    #[must_use]
+    pub fn unheard_of(&self) -> bool {
+        let nameless = self
+            .units
+            .iter()
+            .any(|(unit, _)| self.host_of(unit).is_none());
+        nameless
+            && self
+                .members()
+                .iter()
+                .filter_map(|unit| self.monitor(unit))
+                .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
+                .any(|known| !known.down && self.unit_at(&known.host).is_none())
     }
 
     /// Returns whom the Sentinels of the members name.
@@ -283,7 +303,7 @@ impl Observation {
             .count()
     }
 
-    /// Returns whether this unit may join: it holds the turn, or all members are leaving.
+    /// Returns whether this unit may join: it holds the turn, or all members that answer are leaving.
     ///
     /// Who leaves waits for somebody to take the data over, and its hook may be what keeps the
     /// leader from granting the turn; the lease still lets only one unit change the set.
@@ -293,10 +313,11 @@ impl Observation {
             return true;
         }
         let members = self.members();
-        let all_leave = !members.is_empty()
+        let leaves = |unit: &UnitName| self.units.get(unit).is_some_and(|known| known.dying);
+        let all_leave = members.iter().any(leaves)
             && members
                 .iter()
-                .all(|unit| self.units.get(unit).is_some_and(|known| known.dying));
+                .all(|unit| leaves(unit) || self.server(unit).is_none());
         all_leave && self.mine().data.turn.wants.is_some() && self.turn_holder().is_none()
     }
 
@@ -332,7 +353,9 @@ impl Observation {
     #[must_use]
     pub fn changes_the_set(&self, step: &Step) -> bool {
         match step {
-            Step::Forget { .. } | Step::SetQuorum { .. } => true,
+            Step::Forget { .. } => true,
+            // Its own quorum each unit keeps right by itself, and again with every look.
+            Step::SetQuorum { on, .. } => on.iter().any(|unit| *unit != self.me),
             Step::StartServer { follow, .. } => {
                 follow.is_some() && self.mine().data.state != UnitState::Member
             }

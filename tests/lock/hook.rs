@@ -13,7 +13,7 @@ use valkey_operator::planner::{
 use crate::{
     memo::{Decision, Memo, Sight},
     observe,
-    world::{Bag, Broken, Hook, Id, Op, Stage, State, Turn, Units, World},
+    world::{Bag, Broken, Hook, Id, Life, Op, Stage, State, Turn, Units, World},
 };
 
 /// What decides in the model: the planner's own functions, or a wrong version of one of them.
@@ -30,6 +30,8 @@ pub struct Rules {
     pub lease_is_checked: bool,
     /// Whether only its owner deletes the lease.
     pub release_is_checked: bool,
+    /// Whether a leader decides nothing when Juju does not tell who leaves.
+    pub blind_leaders_wait: bool,
     pub memo: Memo,
 }
 
@@ -56,10 +58,13 @@ fn op(step: &Step) -> Option<Op> {
             replica: follow.is_some(),
         },
         Step::StopServer => Op::StopServer,
-        Step::StartSentinel { .. } => Op::StartSentinel,
+        Step::StartSentinel { quorum, .. } => Op::StartSentinel {
+            quorum: u8::try_from(*quorum).expect("few units"),
+        },
         Step::StopSentinel => Op::StopSentinel,
         Step::Announce => Op::Announce,
-        Step::SetQuorum { quorum, .. } => Op::SetQuorum {
+        Step::SetQuorum { on, quorum } => Op::SetQuorum {
+            on: set(on),
             quorum: u8::try_from(*quorum).expect("few units"),
         },
         Step::HandOver { to, .. } | Step::Promote { to } | Step::CompleteHandOver { to } => {
@@ -87,7 +92,7 @@ fn op(step: &Step) -> Option<Op> {
 }
 
 /// Starts a hook of `me`, without its first look.
-pub fn begin(world: &World, me: Id, leaves: bool, blind: bool) -> Hook {
+pub fn begin(rules: &Rules, world: &World, me: Id, leaves: bool, blind: bool) -> Hook {
     let (mut present, mut dying) = world.goal();
     if blind {
         // The members of the relation: who is being removed is no longer among them.
@@ -100,7 +105,7 @@ pub fn begin(world: &World, me: Id, leaves: bool, blind: bool) -> Hook {
     };
     Hook {
         leaves,
-        leader: world.leader == Some(me) && !blind,
+        leader: world.leader == Some(me) && !(blind && rules.blind_leaders_wait),
         deposed: false,
         app: world.turn,
         present,
@@ -250,7 +255,8 @@ pub fn step(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, luck: Luc
     let mut done = luck == Luck::Good;
     if changes && hook.leased && rules.lease_is_checked {
         // One that was lost is not simply taken again: the plan was made for another set.
-        if world.lease() == Some(me) {
+        // It is asked of the primary of the look.
+        if hook.asked == Some(world.primary) && world.lease() == Some(me) {
             hook.fresh = true;
         } else {
             done = false;
@@ -271,7 +277,7 @@ pub fn step(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, luck: Luc
         if needs_turn && !exempt && !holds(hook.app, me, &hook.at_look) {
             world.broken.insert(Broken::WithoutTurn);
         }
-        done &= carry_out(rules, world, me, hook, op);
+        done &= carry_out(rules, world, me, hook, op, luck);
     }
     if done {
         hook.failed = false;
@@ -304,6 +310,14 @@ fn judge(world: &mut World, me: Id, hook: &Hook, op: Op) {
             world.broken.insert(Broken::Forgotten);
         }
     }
+    let belongs = hook.mine.state == State::Member;
+    let some_stay = world
+        .ids()
+        .any(|id| world.unit(id).life == Life::Alive && world.unit(id).bag.state == State::Member);
+    let intrudes = world.lease().is_some_and(|holder| holder != me);
+    if intrudes && belongs && some_stay {
+        world.broken.insert(Broken::Intrusion);
+    }
     for id in world.ids().filter(|id| *id != me) {
         if let Some(other) = &mut world.unit_mut(id).hook {
             other.fresh = false;
@@ -312,10 +326,17 @@ fn judge(world: &mut World, me: Id, hook: &Hook, op: Op) {
 }
 
 /// Lets a step have its effect; returns whether it worked.
-fn carry_out(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, op: Op) -> bool {
+fn carry_out(
+    rules: &Rules,
+    world: &mut World,
+    me: Id,
+    hook: &mut Hook,
+    op: Op,
+    luck: Luck,
+) -> bool {
     let settings = world.settings;
     match op {
-        Op::TakeLease => return take_lease(world, me, hook),
+        Op::TakeLease => return take_lease(world, me, hook, luck),
         Op::ReleaseLease => release_lease(rules, world, me, hook),
         Op::StartServer { .. } => {
             let unit = world.unit_mut(me);
@@ -329,7 +350,14 @@ fn carry_out(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, op: Op) 
             unit.server = false;
             unit.clean = true;
         }
-        Op::StartSentinel => world.unit_mut(me).sentinel = true,
+        Op::StartSentinel { quorum } => {
+            let unit = world.unit_mut(me);
+            unit.sentinel = true;
+            // A member's Sentinel has its own file.
+            if hook.mine.state != State::Member {
+                unit.quorum = quorum;
+            }
+        }
         Op::StopSentinel => world.unit_mut(me).sentinel = false,
         Op::Announce => {
             if !world.serves() || !world.unit(me).sentinel {
@@ -354,13 +382,22 @@ fn carry_out(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, op: Op) 
             }
             world.listed = Units::of(world.listed.ids().filter(|id| remaining.has(*id)));
         }
-        Op::SetQuorum { .. } | Op::Request(_) | Op::GiveTurnBack | Op::SetState(_) => {}
+        Op::SetQuorum { on, quorum } => {
+            for id in on
+                .ids()
+                .filter(|id| world.unit(*id).sentinel)
+                .collect::<Vec<_>>()
+            {
+                world.unit_mut(id).quorum = quorum;
+            }
+        }
+        Op::Request(_) | Op::GiveTurnBack | Op::SetState(_) => {}
     }
     true
 }
 
 /// As the executor takes it: from the primary of the look, with the acknowledgement of a majority.
-fn take_lease(world: &mut World, me: Id, hook: &mut Hook) -> bool {
+fn take_lease(world: &mut World, me: Id, hook: &Hook, luck: Luck) -> bool {
     if hook.asked != Some(world.primary) || !world.serves() {
         // The primary of the look is none any more.
         return false;
@@ -370,7 +407,8 @@ fn take_lease(world: &mut World, me: Id, hook: &mut Hook) -> bool {
         return false;
     }
     world.unit_mut(primary).lease = Some(me);
-    if world.budget.failovers > 0 {
+    // Without bad luck a majority has it when the step is done.
+    if luck == Luck::Good && world.budget.failovers > 0 {
         let running = world.ids().filter(|id| world.unit(*id).server).count();
         let wanted = running / 2;
         let replicas: Vec<Id> = world

@@ -1,6 +1,7 @@
 //! The model: from each state, whatever can happen next.
 
 use stateright::{Model, Property};
+use valkey_operator::planner::numbers::sentinel_quorum;
 
 use crate::{
     hook::{self, Luck, Rules},
@@ -103,6 +104,7 @@ impl Lock {
     pub fn is_settled(world: &World) -> bool {
         let members = world.ids().filter(|id| world.unit(*id).life == Life::Alive);
         let members = Units::of(members);
+        let quorum = sentinel_quorum(members.ids().count());
         world.units.iter().all(|unit| unit.hook.is_none())
             && world.units.iter().all(|unit| match unit.life {
                 Life::Future | Life::Gone => true,
@@ -113,6 +115,7 @@ impl Lock {
                             && unit.bag.wants.is_none()
                             && unit.server
                             && unit.sentinel
+                            && usize::from(unit.quorum) == quorum
                             && unit.bag.settings == world.settings
                 }
             })
@@ -153,7 +156,7 @@ impl Lock {
             news_of: None,
             leaves,
         });
-        if world.budget.blind > 0 {
+        if world.budget.blind > 0 && !leaves {
             events.push(Event::BeginBlind { unit, leaves });
         }
         // A unit that is being removed runs no more hooks for its peers' changes.
@@ -170,8 +173,19 @@ impl Lock {
         }
     }
 
+    /// Reads anew what Juju keeps no copy of: the databags of units that had not come yet.
+    fn read_strangers(&self, world: &mut World, unit: Id) {
+        for other in world.ids().filter(|other| *other != unit) {
+            let copy = world.unit(unit).cache[usize::from(other)];
+            if !self.frozen || !copy.written {
+                let bag = world.unit(other).bag;
+                world.unit_mut(unit).cache[usize::from(other)] = bag;
+            }
+        }
+    }
+
     fn begin(&self, world: &mut World, unit: Id, leaves: bool, blind: bool) -> bool {
-        let mut hook = hook::begin(world, unit, leaves, blind);
+        let mut hook = hook::begin(&self.rules, world, unit, leaves, blind);
         if !self.slow_begin {
             hook::look(&self.rules, world, unit, &mut hook);
         }
@@ -272,6 +286,9 @@ impl Model for Lock {
                 if let Some(other) = news_of {
                     let bag = world.unit(other).bag;
                     world.unit_mut(unit).cache[usize::from(other)] = bag;
+                }
+                if leaves {
+                    self.read_strangers(&mut world, unit);
                 }
                 if !self.begin(&mut world, unit, leaves, false) && news_of.is_none() {
                     return None;
@@ -389,6 +406,10 @@ impl Model for Lock {
                 "nobody changes the set on an old look",
                 |_, world: &World| !world.broken.contains(&Broken::Stale),
             ),
+            Property::always(
+                "nobody changes the set while another holds the lease",
+                |_, world: &World| !world.broken.contains(&Broken::Intrusion),
+            ),
             Property::always("no member is forgotten", |_, world: &World| {
                 !world.broken.contains(&Broken::Forgotten)
             }),
@@ -432,5 +453,6 @@ fn stop(world: &mut World, unit: Id) {
     unit.hook = None;
     unit.server = false;
     unit.sentinel = false;
+    unit.quorum = 0;
     unit.lease = None;
 }

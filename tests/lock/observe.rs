@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use valkey_operator::planner::{
     UnitName,
-    numbers::sentinel_quorum,
     observation::{
         Attached, Intent, Known, Lease, Local, Monitor, Observation, Process, Role, Seen, Sentinel,
         Server, Settings, Storage, Unit, Users,
@@ -132,7 +131,7 @@ fn sentinel(world: &World, id: Id) -> Seen<Sentinel> {
             down_for_ms: 0,
             agreed_down: down,
             failing_over: false,
-            quorum: 0,
+            quorum: usize::from(world.unit(id).quorum),
             down_after_ms: 5000,
             others: listed().filter(|other| *other != id).map(known).collect(),
             replicas: listed()
@@ -213,17 +212,6 @@ pub fn look(world: &World, me: Id, hook: &Hook, mine: &Bag) -> Observation {
         lease: Lease::Unknown,
         now: 1,
     };
-    // Numbers are not part of the lock: every Sentinel has the one that this unit expects.
-    let quorum = sentinel_quorum(seen.members().len());
-    for sentinel in seen.sentinels.values_mut() {
-        if let Seen::Known(Sentinel {
-            monitor: Some(monitor),
-            ..
-        }) = sentinel
-        {
-            monitor.quorum = quorum;
-        }
-    }
     seen.lease = lease(world, me, hook, &seen);
     seen
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 use valkey_operator::planner::{
-    self, Observation, Plan, Step, leader,
+    self, Intent, Observation, Plan, Step, leader,
+    observation::Lease,
     peer_data::Grant,
     turn::{self, Claim},
 };
@@ -12,7 +13,7 @@ use valkey_operator::planner::{
 use crate::{
     hook::Rules,
     model::Lock,
-    scenarios::{lock, real, world},
+    scenarios::{lock, real, removing, world},
     world::Budget,
 };
 
@@ -119,6 +120,120 @@ fn a_leader_that_was_deposed_in_between_is_found() {
         ..real()
     };
     must_break("at most one unit holds the turn", rules, two_join());
+}
+
+/// One joins, one leaves, and the lease may be lost on the way.
+fn lease_is_lost() -> Lock {
+    let budget = Budget {
+        flushes: 1,
+        ..Budget::default()
+    };
+    removing(lock(world(2, 1, budget)), [1])
+}
+
+#[test]
+fn a_lease_that_is_not_made_sure_of_is_found() {
+    let rules = Rules {
+        lease_is_checked: false,
+        ..real()
+    };
+    must_break(
+        "nobody changes the set on an old look",
+        rules,
+        lease_is_lost(),
+    );
+}
+
+#[test]
+fn deleting_the_lease_of_another_is_found() {
+    let rules = Rules {
+        release_is_checked: false,
+        ..real()
+    };
+    must_break(
+        "nobody deletes the lease of another",
+        rules,
+        lease_is_lost(),
+    );
+}
+
+/// Takes the lease for its own, whoever holds it.
+fn ignore_the_lease(seen: &Observation) -> Plan {
+    let mut seen = seen.clone();
+    if let Lease::Other(_) = seen.lease {
+        seen.lease = Lease::Unknown;
+    }
+    planner::plan(&seen)
+}
+
+#[test]
+fn leaving_without_the_lease_is_found() {
+    let rules = Rules {
+        plan: ignore_the_lease,
+        ..real()
+    };
+    must_break(
+        "nobody changes the set while another holds the lease",
+        rules,
+        lease_is_lost(),
+    );
+}
+
+/// Grants the turn to units that are being removed, too.
+fn grant_to_the_dying(seen: &Observation) -> Vec<Step> {
+    let mut seen = seen.clone();
+    for unit in seen.units.values_mut() {
+        unit.dying = false;
+    }
+    leader::duties(&seen)
+}
+
+#[test]
+fn a_grant_to_a_dying_unit_is_found() {
+    let rules = Rules {
+        duties: grant_to_the_dying,
+        ..real()
+    };
+    let scenario = removing(lock(world(1, 2, Budget::default())), [2]);
+    must_break("no grant to a unit that leaves or is gone", rules, scenario);
+}
+
+/// Clears from the Sentinels whoever is no member by the databags.
+fn forget_by_the_databags(seen: &Observation) -> Plan {
+    let mut plan = planner::plan(seen);
+    let mut members = seen.members();
+    members.retain(|unit| seen.intent != Intent::Leave || *unit != seen.me);
+    if let Plan::Act { steps, .. } = &mut plan {
+        for step in steps {
+            if let Step::Forget { remaining } = step {
+                remaining.clone_from(&members);
+            }
+        }
+    }
+    plan
+}
+
+#[test]
+fn forgetting_who_joined_meanwhile_is_found() {
+    let rules = Rules {
+        plan: forget_by_the_databags,
+        ..real()
+    };
+    must_break("no member is forgotten", rules, lease_is_lost());
+}
+
+#[test]
+fn a_leader_that_cannot_see_who_leaves_is_found() {
+    let rules = Rules {
+        blind_leaders_wait: false,
+        ..real()
+    };
+    let budget = Budget {
+        blind: 1,
+        ..Budget::default()
+    };
+    let scenario = removing(lock(world(1, 2, budget)), [1]);
+    must_break("at most one unit holds the turn", rules, scenario);
 }
 
 #[test]

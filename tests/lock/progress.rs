@@ -92,6 +92,32 @@ pub fn check(lock: &Lock) -> Progress {
     }
 }
 
+/// Goes on by ordinary life alone from `world`, and returns a state in which that comes to an end.
+pub fn dead_end(lock: &Lock, world: &World) -> (Vec<Event>, World) {
+    let mut known = std::collections::HashSet::from([fingerprint(world)]);
+    let mut waiting = VecDeque::from([(Vec::new(), world.clone())]);
+    let mut last = (Vec::new(), world.clone());
+    let mut events = Vec::new();
+    while let Some((way, world)) = waiting.pop_front() {
+        lock.actions(&world, &mut events);
+        let benign: Vec<Event> = events
+            .drain(..)
+            .filter(|event| Lock::is_benign(&world, *event))
+            .collect();
+        for event in benign {
+            if let Some(next) = lock.next_state(&world, event)
+                && known.insert(fingerprint(&next))
+            {
+                let mut way: Vec<Event> = way.clone();
+                way.push(event);
+                waiting.push_back((way, next));
+            }
+        }
+        last = (way, world);
+    }
+    last
+}
+
 fn replay(
     lock: &Lock,
     came_from: &[Option<(u32, Event)>],

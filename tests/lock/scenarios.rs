@@ -23,6 +23,7 @@ pub fn real() -> Rules {
         tenure_is_checked: true,
         lease_is_checked: true,
         release_is_checked: true,
+        blind_leaders_wait: true,
         memo: Memo::default(),
     }
 }
@@ -50,6 +51,7 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
                 cache: bags.clone(),
                 server: joined,
                 sentinel: joined,
+                quorum: if joined { members / 2 + 1 } else { 0 },
                 data: joined,
                 clean: false,
                 lease: None,
@@ -121,7 +123,20 @@ fn check(name: &str, lock: &Lock) {
         for (event, _) in way {
             println!("   {event:?}");
         }
-        println!("{:?}", way.last().map(|(_, world)| world));
+        let start = &lock.start[0];
+        let stuck = way.last().map_or(start, |(_, world)| world);
+        let (after, end) = progress::dead_end(lock, stuck);
+        println!("   … and by itself at most:");
+        for event in after {
+            println!("   {event:?}");
+        }
+        println!(
+            "turn {:?} leader {:?} primary {} listed {:?}",
+            end.turn, end.leader, end.primary, end.listed
+        );
+        for unit in &end.units {
+            println!("{unit:?}");
+        }
     }
     assert!(progress.stuck.is_none(), "{name}: stuck");
     assert!(progress.settled > 0, "{name}: nothing is ever settled");
@@ -157,4 +172,104 @@ fn three_restart_one_after_another() {
         ..Budget::default()
     };
     check("three restart", &lock(world(3, 0, budget)));
+}
+
+/// Lets these units be removed, whenever it happens.
+pub fn removing(mut lock: Lock, units: impl IntoIterator<Item = Id>) -> Lock {
+    lock.start[0].to_remove = Units::of(units);
+    lock
+}
+
+#[test]
+fn two_of_three_leave_at_once() {
+    for (name, leavers) in [("replicas", [1, 2]), ("the primary and one", [0, 1])] {
+        let budget = Budget {
+            kills: 1,
+            ..Budget::default()
+        };
+        let lock = removing(lock(world(3, 0, budget)), leavers);
+        check(&format!("two leave: {name}"), &lock);
+    }
+}
+
+#[test]
+fn one_is_replaced_by_another() {
+    for frozen in [true, false] {
+        let budget = Budget {
+            kills: 1,
+            ..Budget::default()
+        };
+        let lock = removing(lock(world(1, 1, budget)), [0]);
+        let name = format!("replaced, frozen {frozen}");
+        check(&name, &Lock { frozen, ..lock });
+    }
+}
+
+#[test]
+fn one_joins_while_another_leaves() {
+    for (leaver, frozen) in [(1, true), (0, true), (1, false)] {
+        let lock = removing(lock(world(2, 1, Budget::default())), [leaver]);
+        let name = format!("one joins, {leaver} leaves, frozen {frozen}");
+        check(&name, &Lock { frozen, ..lock });
+    }
+}
+
+#[test]
+fn the_lease_is_lost_while_one_joins_and_another_leaves() {
+    let none = Budget::default();
+    for (name, budget) in [
+        ("FLUSHALL", Budget { flushes: 1, ..none }),
+        (
+            "expiry",
+            Budget {
+                expiries: 1,
+                ..none
+            },
+        ),
+        (
+            "failover",
+            Budget {
+                failovers: 1,
+                ..none
+            },
+        ),
+    ] {
+        let lock = removing(lock(world(2, 1, budget)), [1]);
+        check(&format!("lease lost by {name}"), &lock);
+    }
+}
+
+#[test]
+fn a_lost_machine_is_cleared() {
+    let budget = Budget {
+        losses: 1,
+        ..Budget::default()
+    };
+    check("lost machine", &lock(world(3, 0, budget)));
+    let budget = Budget::default();
+    let mut lock = lock(world(2, 1, budget));
+    lock.start[0].to_force = Units::of([1]);
+    check("forced removal while one joins", &lock);
+}
+
+#[test]
+fn juju_does_not_tell_who_leaves() {
+    let budget = Budget {
+        blind: 1,
+        ..Budget::default()
+    };
+    let lock = removing(lock(world(2, 1, budget)), [1]);
+    check("blind", &lock);
+}
+
+#[test]
+fn a_leader_that_cannot_leave_yet_starves_nobody() {
+    // Unit 1 is dead and stays so; the leader and primary is to go; unit 2 could take its place.
+    let mut lock = removing(lock(world(2, 1, Budget::default())), [0]);
+    let world = &mut lock.start[0];
+    let dead = world.unit_mut(1);
+    dead.lost = true;
+    dead.server = false;
+    dead.sentinel = false;
+    check("the leader leaves, another is dead", &lock);
 }

@@ -130,10 +130,10 @@ pub enum Op {
     ReleaseLease,
     StartServer { replica: bool },
     StopServer,
-    StartSentinel,
+    StartSentinel { quorum: u8 },
     StopSentinel,
     Announce,
-    SetQuorum { quorum: u8 },
+    SetQuorum { on: Units, quorum: u8 },
     Promote { to: Id },
     Forget { remaining: Units },
 }
@@ -233,6 +233,8 @@ pub struct Unit {
     pub cache: Vec<Bag>,
     pub server: bool,
     pub sentinel: bool,
+    /// The quorum of its Sentinel.
+    pub quorum: u8,
     /// Whether its server has ever run here.
     pub data: bool,
     /// Whether that data was saved in order.
@@ -255,6 +257,8 @@ pub enum Broken {
     Forgotten,
     /// A unit deleted the lease of another.
     StolenLease,
+    /// The set was changed while another unit held the lease.
+    Intrusion,
     /// A unit started or restarted its server without the turn.
     WithoutTurn,
     /// A plan was refused because it would break an invariant.
