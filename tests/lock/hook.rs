@@ -246,7 +246,9 @@ fn next_number(app: Turn, me: Id, mine: &Bag) -> u8 {
 
 /// Returns whether `me` holds the turn under `app`, by the planner's own rule.
 pub fn holds(app: Turn, me: Id, bag: &Bag) -> bool {
-    turn::held_by(grant(app).as_ref(), &observe::name(me), &request(bag))
+    // Only to be quick: another's turn is not asked about.
+    app.is_some_and(|(holder, _)| holder == me)
+        && turn::held_by(grant(app).as_ref(), &observe::name(me), &request(bag))
 }
 
 /// Carries out the next step of the hook of `me`.

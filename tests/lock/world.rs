@@ -352,14 +352,14 @@ impl World {
             }
         }
         for id in self.ids() {
-            let mut used = BTreeSet::from([0]);
+            let mut used = 1_u64;
+            self.each_number(id, &mut |number| used |= 1 << *number);
+            if (used + 1).is_power_of_two() {
+                continue;
+            }
             self.each_number(id, &mut |number| {
-                used.insert(*number);
-            });
-            let ranks: Vec<u8> = used.into_iter().collect();
-            self.each_number(id, &mut |number| {
-                let rank = ranks.binary_search(number).expect("it was collected");
-                *number = u8::try_from(rank).expect("few numbers");
+                let below = used & ((1 << *number) - 1);
+                *number = u8::try_from(below.count_ones()).expect("few numbers");
             });
         }
         self
