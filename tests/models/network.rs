@@ -5,8 +5,11 @@ use super::api::Millis;
 /// First pause before TCP sends again what nobody acknowledged; it doubles each time.
 const RETRANSMIT: Millis = 200;
 
-/// Longest that a connection of Sentinel or a replica waits after a cut healed: by then a new one is made.
-const RESUME_MAX: Millis = 8_000;
+/// Usual time until Sentinel and replicas have made a new connection after a cut healed.
+const RECONNECT: Millis = 600;
+
+/// Longest such time: the last pauses between the packets that ask for a new connection.
+const RECONNECT_MAX: Millis = 8_000;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Way {
@@ -47,7 +50,12 @@ impl Network {
         while tried < lasted {
             tried = tried * 2 + RETRANSMIT;
         }
-        way.resumes_at = (cut_at + tried).min(now + random.u64(0..RESUME_MAX));
+        let longest = if random.u8(0..4) > 0 {
+            RECONNECT
+        } else {
+            RECONNECT_MAX
+        };
+        way.resumes_at = (cut_at + tried).min(now + random.u64(0..longest));
     }
 
     /// Returns whether a new connection works: both ways are open.
