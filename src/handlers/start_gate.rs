@@ -172,6 +172,7 @@ fn charm(file: GateFile, systemd: SystemdWorkload) -> anyhow::Result<Charm> {
             unit_bag: BTreeMap::new(),
             mine: file.mine,
             dying: false,
+            complete: false,
             peers: file.peers,
             malformed: Vec::new(),
             storage: Storage::Ready,
@@ -185,7 +186,7 @@ fn charm(file: GateFile, systemd: SystemdWorkload) -> anyhow::Result<Charm> {
         option_problem,
         credentials: Some(credentials),
         workload: Some(Workload::Systemd(systemd)),
-        lease_refused: false,
+        lease_refused: None,
         unheeded: None,
     })
 }
