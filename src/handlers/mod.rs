@@ -40,7 +40,7 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
     match event {
         Event::Unknown(_) | Event::JujuExec => return Ok(()),
         // Nothing can be known before the first databag exists, and nothing has to.
-        Event::Remove => return remove(env, tools).await,
+        Event::Remove => return Box::pin(remove(env, tools)).await,
         Event::Action(name) => return actions::run(env, tools, name).await,
         _ => {}
     }
