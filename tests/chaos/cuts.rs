@@ -15,6 +15,10 @@ const CUT: Duration = Duration::from_secs(14);
 /// How long the agent of a unit needs to come back after its network did.
 const AGENT_AWAY: Duration = Duration::from_secs(8);
 
+/// How long a primary that is back in touch just as another is promoted may go on: Sentinel sees a promotion, and points the
+/// other replicas to the new primary, within about a second each.
+const TURNED_AROUND: Duration = Duration::from_secs(3);
+
 /// What holds for every isolated primary.
 const ISOLATED: Bars = Bars {
     lost: None,
@@ -81,6 +85,27 @@ fn cut_and_the_agent_stays_away() {
     std::thread::sleep(AGENT_AWAY);
     world.model.handle(&["heal", &old.name]);
     world.report(3).judge(&ISOLATED);
+}
+
+#[test]
+fn cut_until_it_is_replaced() {
+    let mut world = World::new("cut_until_it_is_replaced");
+    let old = world.primary.clone();
+    let began = world.begin();
+    world.isolate(&old, Way::Both, How::Drop);
+    world.replaced(&old);
+    let away = began.elapsed();
+    world.rejoin(&old);
+    let mut report = world.report(3);
+    report.note = format!("cut off for {away:?}");
+    // Both are primary for a moment. The replica that still follows the old one lifts its fence
+    // and even confirms what it takes, until Sentinel has turned that replica around.
+    report.judge(&Bars {
+        displaced_for: Some(away + TURNED_AROUND),
+        displaced_after_heal: None,
+        confirmed_allowed: true,
+        ..ISOLATED
+    });
 }
 
 #[test]
