@@ -257,6 +257,7 @@ impl World for Modelled {
                 .iter()
                 .filter(|replica| !replica.down && replica.link_up && replica.priority > 0)
                 .count(),
+            listed: (view.others.len(), view.replicas.len()),
             priorities: view
                 .replicas
                 .iter()

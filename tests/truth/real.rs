@@ -413,6 +413,7 @@ impl World for Real {
                     .iter()
                     .filter(|replica| replica.is_promotable())
                     .count(),
+                listed: (others.len(), replicas.len()),
                 priorities: replicas.iter().map(|replica| replica.priority).collect(),
             })
         };

@@ -90,6 +90,8 @@ pub enum Cond {
     Down(usize),
     /// A Sentinel knows so many others and so many promotable replicas.
     View(usize, usize, usize),
+    /// A Sentinel lists so many others and so many replicas, dead ones too.
+    Lists(usize, usize, usize),
     /// A Sentinel lists a replica with this priority.
     SeesPriority(usize, u64),
     /// A server has so many replicas that get its stream.
@@ -115,6 +117,8 @@ pub struct SentinelLook {
     /// Promotable replicas.
     pub replicas: usize,
     pub priorities: Vec<u64>,
+    /// Others and replicas, dead ones too.
+    pub listed: (usize, usize),
 }
 
 /// What was seen at one step.
@@ -201,6 +205,10 @@ async fn holds(world: &mut impl World, cond: Cond) -> bool {
         Cond::View(at, others, replicas) => {
             let look = world.sentinel(at).await;
             look.is_some_and(|look| look.others == others && look.replicas == replicas)
+        }
+        Cond::Lists(at, others, replicas) => {
+            let look = world.sentinel(at).await;
+            look.is_some_and(|look| look.listed == (others, replicas))
         }
         Cond::SeesPriority(at, priority) => {
             let look = world.sentinel(at).await;

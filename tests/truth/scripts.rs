@@ -1,7 +1,8 @@
 //! What is done on both sides.
 
 use crate::script::Cond::{
-    AllName, Down, Follows, Names, OtherPrimary, Primary, Replica, SeesPriority, Streams, View,
+    AllName, Down, Follows, Lists, Names, OtherPrimary, Primary, Replica, SeesPriority, Streams,
+    View,
 };
 use crate::script::Do::{
     self, Copies, Epoch, Failover, FailoverTo, Freeze, FreezeSentinel, GetAck, Hello, Is, Kill,
@@ -262,6 +263,47 @@ pub fn all() -> Vec<(&'static str, Vec<Do>)> {
                 StartSentinel(0),
                 Until(Names(0, 1), 20_000),
                 Epoch,
+            ]),
+        ),
+        (
+            "the dead stay listed until a reset",
+            vec![
+                Kill(2),
+                StopSentinel(2),
+                Wait(4_000),
+                Is(Lists(1, 2, 2)),
+                Reset(1),
+                Until(View(1, 1, 1), 15_000),
+                Wait(1_500),
+                Is(Lists(1, 1, 1)),
+                Is(Lists(0, 2, 2)),
+                Epoch,
+            ],
+        ),
+        (
+            "a frozen replica comes back into the list, since its primary still counts it",
+            vec![
+                Freeze(2),
+                Wait(1_500),
+                Reset(1),
+                Until(View(1, 2, 1), 15_000),
+                Wait(1_500),
+                Is(Lists(1, 2, 2)),
+                Thaw(2),
+                Until(View(1, 2, 2), 15_000),
+            ],
+        ),
+        (
+            "a replica of a replica goes on when the one between takes over",
+            preferred(&[
+                ReplicaOf(2, Some(1)),
+                Until(Follows(2, 1), 10_000),
+                Writes(0, 20),
+                Kill(0),
+                Until(Primary(1), 20_000),
+                Until(Follows(2, 1), 10_000),
+                Missing(2),
+                Copies(1),
             ]),
         ),
         (
