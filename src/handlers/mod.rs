@@ -89,8 +89,8 @@ async fn stop(charm: &mut Charm) -> anyhow::Result<()> {
 
 /// Handles `remove`: ends what still runs, which is nothing after an orderly removal.
 async fn remove(env: Environment, tools: HookTools) -> anyhow::Result<()> {
+    end(env.clone(), tools).await?;
     let left = install::undo(&env).await;
-    end(env, tools).await?;
     left.context("cannot remove everything that was made on this machine")
 }
 

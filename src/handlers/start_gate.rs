@@ -293,3 +293,58 @@ async fn start(charm: &mut Charm, seen: &Observation, steps: &[Step]) -> anyhow:
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::{seen, unit};
+
+    /// Says in a line what the gate does.
+    fn shown(seen: &Observation) -> String {
+        match decide(seen) {
+            Decision::Start(steps, _) => {
+                let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+                format!("start: {}", steps.join("; "))
+            }
+            Decision::Promote(step, _) => format!("first: {step}"),
+            Decision::Wait(why) => format!("wait: {why}"),
+        }
+    }
+
+    #[test]
+    fn without_juju_a_server_starts_only_as_what_the_planner_allows() {
+        for (cluster, expected) in [
+            ("me=0 0:Ps 1:R 2:R", "start: start the server as primary"),
+            (
+                "me=1 0:P 1:Rs 2:R",
+                "start: start the server as replica of 10.0.0.0",
+            ),
+            // Another was elected meanwhile.
+            (
+                "me=0 names=1 0:Ps 1:P 2:R",
+                "start: keep the data set aside; start the server as replica of 10.0.0.1",
+            ),
+            ("me=0 0:Ps 1:R 2:R slow", "first: promote valkey/1"),
+            // Too few say anything.
+            ("me=0 0:Ps 1:X 2:X", "wait: waiting for Sentinels"),
+            // Sentinel has a service of its own, which comes up first.
+            (
+                "me=1 0:P 1:Rsz 2:R",
+                "wait: let Sentinel say who is primary",
+            ),
+            // Its mark is gone: the storage is not mounted.
+            ("me=0 0:Pse 1:R 2:R", "wait: the data is not there"),
+        ] {
+            let found = shown(&seen(cluster));
+            assert!(found.starts_with(expected), "{cluster}: {found}");
+        }
+    }
+
+    #[test]
+    fn members_that_joined_since_are_learned_from_the_sentinels() {
+        let mut observation = seen("me=0 0:Ps 1:R 2:R");
+        assert!(unknown_hosts(&observation).is_empty());
+        observation.units.remove(&unit(2));
+        assert_eq!(unknown_hosts(&observation), ["10.0.0.2"]);
+    }
+}

@@ -16,6 +16,11 @@ use super::{
     view::{Naming, compare},
 };
 
+/// Longest that a server needs from the decision until it answers the Sentinels, in milliseconds.
+///
+/// It listens before it loads its data; the rest is the gate's own work on a busy machine.
+const COMING_UP_MS: u64 = 2_000;
+
 /// Plans the start of the local server.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
@@ -204,6 +209,7 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             vec![Step::Promote { to }],
             "a replica serves sooner or holds more",
         ),
+        Some(_) if soon_missed(seen) => Plan::Poll(Reason::FailingOver),
         Some(_) | None if best_copy => Plan::act(vec![serve(seen)], "this is the best copy"),
         Some(_) | None => {
             // Not the best copy, and no replica that surely is. Alone, nothing better exists.
@@ -238,6 +244,25 @@ fn about_to_be_replaced(seen: &Observation, members: usize) -> bool {
     let missing = monitors().count();
     let agreed = monitors().any(|monitor| missing >= monitor.quorum);
     missing >= majority(members) && agreed && !repair::overdue(seen)
+}
+
+/// Returns whether the Sentinels are just about to miss this server, by how long it has been gone.
+///
+/// What is decided now answers them only a moment later, and then they have begun. Once they should
+/// have noticed, what they say counts.
+fn soon_missed(seen: &Observation) -> bool {
+    let position = seen
+        .local
+        .identity
+        .as_ref()
+        .and_then(|identity| identity.position.as_ref());
+    let Some(seconds) = position.and_then(|last| seen.now.checked_sub(last.recorded_at)) else {
+        return false;
+    };
+    let detected_ms = seen.settings.down_after_ms;
+    let from_ms = detected_ms.saturating_sub(COMING_UP_MS);
+    let until_ms = detected_ms.saturating_add(COMING_UP_MS);
+    (from_ms..until_ms).contains(&seconds.saturating_mul(1000))
 }
 
 /// Plans for when another unit serves although the Sentinels name this one; nothing when none does.

@@ -133,6 +133,31 @@ fn a_stopped_member_comes_back_only_as_what_it_may_be() {
 }
 
 #[test]
+fn a_primary_does_not_come_back_in_the_moment_in_which_it_is_missed() {
+    let waits = show(&super::Plan::Poll(super::Reason::FailingOver));
+    for (cluster, gone_s, expected) in [
+        ("me=0 0:Ps 1:R 2:R", 2, "act: start the server as primary"),
+        ("me=0 0:Ps 1:R 2:R", 3, &waits),
+        ("me=0 0:Ps 1:R 2:R", 6, &waits),
+        // By now the Sentinels would say so.
+        ("me=0 0:Ps 1:R 2:R", 7, "act: start the server as primary"),
+        // Nobody can replace it: no replica answers, or none may be promoted.
+        ("me=0 0:Ps 1:X", 4, "act: start the server as primary"),
+        ("me=0 0:Ps 1:Ro 2:Ro", 4, "act: start the server as primary"),
+        // It does not want the role back.
+        ("me=0 0:Pse 1:R 2:R", 4, "act: promote valkey/1"),
+    ] {
+        let mut observation = seen(cluster);
+        observation.now = 1 + gone_s;
+        assert_eq!(
+            show(&plan(&observation)),
+            expected,
+            "{cluster}, gone for {gone_s} s"
+        );
+    }
+}
+
+#[test]
 fn a_former_primary_keeps_its_data_aside_before_it_follows() {
     let mut observation = seen("me=2 0:P 1:R 2:Rs");
     if let Some(position) = observation

@@ -49,9 +49,9 @@ impl Shown {
             && matches!(self.active.as_str(), "inactive" | "failed")
     }
 
-    /// Says whether the last start went wrong.
+    /// Says whether the last start went wrong, and none is under way.
     pub fn has_failed(&self) -> bool {
-        self.active == "failed" || self.sub == "auto-restart"
+        !self.job && (self.active == "failed" || self.sub == "auto-restart")
     }
 }
 
@@ -165,6 +165,12 @@ mod tests {
                 "ActiveState=activating\nSubState=auto-restart\nMainPID=0\nExecMainStatus=1",
                 false,
                 true,
+                None,
+            ),
+            (
+                "ActiveState=activating\nSubState=auto-restart\nMainPID=0\nJob=5",
+                false,
+                false,
                 None,
             ),
             (
