@@ -225,6 +225,13 @@ pub const MEMORY_LIMIT_MIN_BYTES: u64 = 16 * 1024 * 1024;
 /// Figures: `docs/measurements.md`.
 pub const SENTINEL_INFO_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long a Sentinel that was blocked for two seconds or more does nothing but look, set at run time.
+///
+/// By default 30 s, in which it neither finds a primary dead nor takes back that somebody was: after a pause of one
+/// machine, the loss of another is not survived until that is over. Every ping is answered anew within about
+/// a second; ten of them are proof enough that time runs evenly again.
+pub const SENTINEL_TILT_PERIOD: Duration = Duration::from_secs(10);
+
 /// Time between two hellos of a Sentinel, set at run time.
 ///
 /// By default 2 s. Sentinel waits four of them before it turns a second primary into a replica.

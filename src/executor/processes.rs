@@ -7,17 +7,13 @@ use tracing::warn;
 
 use crate::{
     charm::{Charm, WatchFile},
-    limits::{
-        POLL_MIN, REPLICAS_MAX, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SERVER_START_LIMIT,
-        SERVER_STOP_LIMIT, SMALL_STOP_LIMIT,
-    },
+    limits::{POLL_MIN, REPLICAS_MAX, SERVER_START_LIMIT, SERVER_STOP_LIMIT, SMALL_STOP_LIMIT},
     observer::{sentinel_client, server_client},
     planner::{Intent, Observation, peer_data::Identity},
     settings,
     valkey::{
         ValkeyError,
         configuration::{StartFrom, sentinel_users, server_users},
-        sentinel::SentinelPeriod,
         server::ShutdownSave,
     },
     watch,
@@ -248,12 +244,7 @@ pub(super) async fn start_sentinel(
 pub(super) async fn tune_sentinel(charm: &Charm) -> anyhow::Result<()> {
     let credentials = credentials(charm)?;
     let client = sentinel_client(&charm.juju.address, credentials).await?;
-    client
-        .set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
-        .await?;
-    client
-        .set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
-        .await?;
+    client.shorten_periods().await?;
     if client.primary().await?.is_some() {
         let workload = workload(charm)?;
         let settings = settings::sentinel(charm, &workload, credentials, &charm.juju.address, 1)?;

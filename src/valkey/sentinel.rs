@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::limits::{
     COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD,
-    SENTINEL_WRITE_TIMEOUT,
+    SENTINEL_TILT_PERIOD, SENTINEL_WRITE_TIMEOUT,
 };
 use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
@@ -34,6 +34,8 @@ pub enum SentinelPeriod {
     Info,
     /// Between two hellos to each server.
     Publish,
+    /// How long it only looks after it was blocked.
+    Tilt,
 }
 
 impl SentinelPeriod {
@@ -41,6 +43,7 @@ impl SentinelPeriod {
         match self {
             Self::Info => "info-period",
             Self::Publish => "publish-period",
+            Self::Tilt => "tilt-period",
         }
     }
 }
@@ -339,6 +342,8 @@ impl SentinelClient {
         self.set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
             .await?;
         self.set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
+            .await?;
+        self.set_period(SentinelPeriod::Tilt, SENTINEL_TILT_PERIOD)
             .await
     }
 

@@ -13,6 +13,12 @@ use crate::{
 /// How long a frozen process sleeps: long after a replica was promoted.
 const FROZEN: Duration = Duration::from_secs(20);
 
+/// How long a machine pauses: longer than Sentinel takes for an ordinary delay.
+const PAUSE: Duration = Duration::from_secs(4);
+
+/// How long a Sentinel only looks on after such a pause, as the charm sets it.
+const SENTINEL_TILT_PERIOD: Duration = Duration::from_secs(10);
+
 /// Acknowledged writes that a crash may take along: what was on its way to the replicas.
 const IN_FLIGHT: usize = 8;
 
@@ -210,6 +216,26 @@ fn freeze_the_unit() {
         displaced_after_heal: Some(IN_FLIGHT),
         displaced_for: None,
         ..SILENCE
+    });
+}
+
+#[test]
+fn kill_the_unit_soon_after_another_froze() {
+    let mut world = World::new("kill_the_unit_soon_after_another_froze");
+    let frozen = world.replicas[0].name.clone();
+    world.model.handle(&["freeze", &frozen]);
+    std::thread::sleep(PAUSE);
+    world.model.handle(&["thaw", &frozen]);
+    let lost = world.primary.clone();
+    world.begin();
+    world.model.handle(&["kill", &lost.name]);
+    world.replaced(&lost);
+    world.end();
+    world.model.handle(&["reboot", &lost.name]);
+    // The Sentinel that woke does nothing for a while, and without it there is no majority that finds the primary dead.
+    world.report(3).judge(&Bars {
+        gap: Some(SENTINEL_TILT_PERIOD + Duration::from_secs(3)),
+        ..CRASH
     });
 }
 
