@@ -2,6 +2,7 @@
 
 pub mod actions;
 mod install;
+pub mod pacing;
 mod pass;
 pub mod start_gate;
 
@@ -12,7 +13,6 @@ use crate::{
     charm::{Charm, STORAGE},
     executor,
     juju::{Environment, Event, HookTools},
-    limits::{LEAVE_LIMIT, PASS_LIMIT},
     observer,
     planner::{Intent, peer_data::UnitState},
     workload::{Backend as _, Service, ServiceStatus},
@@ -62,6 +62,7 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
                 charm.tools.status_set(&status).await?;
             }
             Ok(())
+            pass::run(&mut charm, Intent::Reconcile).await.map(drop)
         }
     }
 }
@@ -75,7 +76,7 @@ async fn leave(charm: &mut Charm) -> anyhow::Result<()> {
     );
     // A watcher would wake a charm that has nothing to do any more.
     executor::stop_watch(charm).await?;
-    pass::run(charm, Intent::Leave, LEAVE_LIMIT).await.map(drop)
+    pass::run(charm, Intent::Leave).await.map(drop)
 }
 
 /// Handles `stop`: on machines it comes only when the unit is removed, after its storage went.

@@ -1,7 +1,5 @@
 //! One pass: look, plan, carry out, look again, until nothing is left to do or it is time to go.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -11,12 +9,14 @@ use crate::{
     charm::{Charm, unix_now},
     executor, history,
     juju::{ToolError, hook_tools::Status},
-    limits::{LOOKS_MAX, PASS_LIMIT_FOREIGN, POLL_MAX, POLL_MIN, WAKE_SOON},
+    limits::WAKE_SOON,
     observer,
     planner::{self, Intent, Observation, Plan, Reason, Step, UnitName, invariants, leader},
     status,
     workload::Backend as _,
 };
+
+use super::pacing::{Carried, Next, Pacing};
 
 /// How a pass ended.
 pub struct Outcome {
@@ -37,72 +37,52 @@ struct Failure {
 /// # Errors
 ///
 /// When a hook tool failed, a plan would break an invariant, or a unit cannot leave without losing data.
-pub async fn run(charm: &mut Charm, intent: Intent, limit: Duration) -> anyhow::Result<Outcome> {
+pub async fn run(charm: &mut Charm, intent: Intent) -> anyhow::Result<Outcome> {
     let leaving = intent == Intent::Leave;
     let begun = Instant::now();
-    let end = begun + limit;
-    let mut pause = POLL_MIN;
+    let mut pacing = Pacing::new(&intent);
     let mut shown: Option<Status> = None;
     let mut failure: Option<Failure> = None;
     let mut last = None;
-    for _ in 0..LOOKS_MAX {
+    while !pacing.exhausted() {
         let seen = observer::look(charm, intent.clone()).await;
         let plan = planner::plan(&seen);
         invariants::permit(&seen, &plan)
             .map_err(|breach| anyhow::anyhow!("refused to break an invariant: {breach}"))?;
-        let waits = match &plan {
-            Plan::Act { steps, why } => {
-                info!(unit = %seen.me, reason = why, steps = steps.len(), "Plan");
-                match carry_out(charm, &seen, steps).await? {
-                    None => {
-                        failure = None;
-                        pause = POLL_MIN;
-                        false
-                    }
-                    Some(failed) => {
-                        failure = Some(failed);
-                        true
-                    }
-                }
-            }
-            Plan::ActAndPoll { steps, .. } => {
-                if let Some(failed) = carry_out(charm, &seen, steps).await? {
+        if let Plan::Act { steps, why } = &plan {
+            info!(unit = %seen.me, reason = why, steps = steps.len(), "Plan");
+        }
+        let carried = match carry_out(charm, &seen, plan.steps()).await? {
+            Some(failed) => {
+                // What is put off anyway is tried again by a later hook.
+                if !matches!(plan, Plan::ActAndWait { .. }) {
                     failure = Some(failed);
                 }
-                true
+                Carried::Failed
             }
-            Plan::ActAndWait { steps, .. } => {
-                carry_out(charm, &seen, steps).await?;
-                last = Some(Outcome { seen, plan });
-                break;
-            }
-            Plan::Poll(_) => true,
-            Plan::Wait(_) | Plan::Refuse(_) | Plan::Settled => {
-                last = Some(Outcome { seen, plan });
-                break;
+            None => {
+                if matches!(plan, Plan::Act { .. }) {
+                    failure = None;
+                }
+                Carried::Out
             }
         };
-        if waits {
+        if Pacing::waits(&plan, carried) {
             show_progress(charm, &plan, failure.as_ref(), &mut shown).await?;
-            let soon = leaving || plan.reason().is_none_or(Reason::comes_soon);
-            let end = if soon {
-                end
-            } else {
-                end.min(begun + PASS_LIMIT_FOREIGN)
-            };
-            if Instant::now() + pause >= end {
+        }
+        match pacing.next(&plan, carried, begun.elapsed()) {
+            Next::Look => {}
+            Next::Pause(pause) => {
+                tokio::time::sleep(pause).await;
+                // Leaving can take long enough for others to begin leaving, or to be gone.
+                if leaving {
+                    observer::refresh_leaving(charm).await;
+                }
+            }
+            Next::End => {
                 last = Some(Outcome { seen, plan });
                 break;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(POLL_MAX);
-            // Leaving can take long enough for others to begin leaving, or to be gone.
-            if leaving {
-                observer::refresh_leaving(charm).await;
-            }
-        } else if Instant::now() >= end {
-            last = Some(Outcome { seen, plan });
-            break;
         }
     }
     let outcome = last.context("cannot settle: the pass looked as often as it may")?;
