@@ -15,6 +15,12 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
     if let Some(problem) = &charm.option_problem {
         return Status::new(StatusKind::Blocked, problem.clone());
     }
+    of_look(seen, plan, charm.unheeded.as_deref())
+}
+
+/// Returns what a look and the plan made on it say; `unheeded` is a wish that is not carried out.
+#[must_use]
+pub fn of_look(seen: &Observation, plan: &Plan, unheeded: Option<&str>) -> Status {
     if let Some(reason) = plan.reason() {
         return of_reason(reason);
     }
@@ -30,8 +36,8 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
             format!("cannot read the peer data: {problem}; waiting until it is written again"),
         );
     }
-    if let Some(wish) = &charm.unheeded {
-        return Status::new(StatusKind::Blocked, wish.clone());
+    if let Some(wish) = unheeded {
+        return Status::new(StatusKind::Blocked, wish);
     }
     if seen.mine().data.state != UnitState::Member {
         return Status::new(StatusKind::Waiting, "waiting to join");

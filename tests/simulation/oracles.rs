@@ -1,0 +1,397 @@
+//! What must hold of a life: checked as it goes on, and whole at its end.
+
+use std::collections::BTreeMap;
+
+use valkey_operator::{
+    juju::hook_tools::StatusKind,
+    limits::{LEAVE_LIMIT, PASS_LIMIT},
+    planner::{
+        Intent, Observation, Plan,
+        invariants::violations,
+        observation::Lease,
+        peer_data::UnitState,
+        turn,
+    },
+    status,
+};
+
+use crate::{
+    juju::{Attachment, Hook, Life},
+    models::{Acknowledged, Millis},
+    observe,
+    script::Harm,
+    steps::ms,
+    world::{World, seconds},
+};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// When it was noticed.
+    pub at: Millis,
+    /// Which promise it breaks.
+    pub oracle: &'static str,
+    /// What.
+    pub what: String,
+}
+
+/// A time in which acknowledged writes can be lost.
+#[derive(Debug, Clone, Copy)]
+pub struct Harmful {
+    /// When it began.
+    pub begin: Millis,
+    /// When it ended.
+    pub end: Millis,
+    /// Whether the set was large enough for a cut-off primary to stop by itself.
+    pub fenced: bool,
+}
+
+/// What was noticed so far.
+#[derive(Default)]
+pub struct Oracles {
+    /// Everything that must not have been; the first counts.
+    pub breaches: Vec<Breach>,
+    /// Whether any unit ever joined.
+    pub joined: bool,
+    /// Unplanned faults.
+    pub harmful: Vec<Harmful>,
+    /// When a user last emptied the database.
+    pub flushed: Option<Millis>,
+    /// When a user last reset a Sentinel.
+    pub user_reset: Millis,
+    /// When a client's write was last acknowledged.
+    pub written_at: Millis,
+    /// When all machines' data was last gone by people's own doing: everything before is excused.
+    pub gone_at: Option<Millis>,
+    /// Looks taken, steps planned, hooks run.
+    pub looks: u64,
+    /// Hooks run.
+    pub hooks: u64,
+}
+
+/// Most breaches that are kept; the first one matters.
+const BREACHES_MAX: usize = 20;
+
+/// What a pass may take beyond its limit: the last step that it began.
+const HOOK_SLACK: Millis = 150_000;
+
+/// How long after a loss begins its writes are still acknowledged: max lag, and the count once a second.
+const FENCE: Millis = 4_000;
+
+/// How long before a crash writes can be lost: what had not reached a replica or the disk.
+const BEFORE: Millis = 2_500;
+
+/// How long a displaced primary that nothing fences can go on after the end of a cut.
+const CONVERTED: Millis = 14_000;
+
+impl Oracles {
+    /// Notes that something is wrong.
+    pub fn breach(&mut self, at: Millis, oracle: &'static str, what: String) {
+        if self.breaches.len() < BREACHES_MAX {
+            self.breaches.push(Breach { at, oracle, what });
+        }
+    }
+
+    /// Notes how long a hook took.
+    pub fn hook_took(&mut self, unit: u8, hook: Hook, begun: Millis, now: Millis) {
+        self.hooks += 1;
+        let limit = if hook == Hook::StorageDetaching {
+            ms(LEAVE_LIMIT)
+        } else {
+            ms(PASS_LIMIT)
+        };
+        let _ = (unit, limit);
+        if now - begun > limit + HOOK_SLACK {
+            self.breach(
+                now,
+                "time",
+                format!(
+                    "{hook:?} of valkey/{unit} took {:.1} s",
+                    seconds(now - begun)
+                ),
+            );
+        }
+    }
+
+    /// Notes that a hook failed; only leaving may, and who lost the leadership meanwhile.
+    pub fn hook_failed(&mut self, now: Millis, unit: u8, hook: Hook, why: &str) {
+        if hook == Hook::StorageDetaching || why.contains("leader") {
+            return;
+        }
+        // A primary that does not answer while the lease is given back fails the step that a pass ends with.
+        self.breach(
+            now,
+            "failed-hook",
+            format!("{hook:?} of valkey/{unit}: {why}"),
+        );
+    }
+}
+
+/// Looks at a decision.
+pub fn decided(world: &mut World, _unit: u8, _seen: &Observation, _plan: &Plan) {
+    world.oracles.looks += 1;
+}
+
+/// Looks at the status that a pass leads to: never active while two serve or nobody does.
+pub fn status(
+    world: &mut World,
+    seen: &Observation,
+    plan: &Plan,
+    failure: Option<&str>,
+    leaving: bool,
+) {
+    if leaving || (failure.is_some() && plan.reason().is_none()) {
+        return;
+    }
+    if status::of_look(seen, plan, None).kind != StatusKind::Active {
+        return;
+    }
+    let serving = seen.serving();
+    let truth: Vec<String> = world
+        .cluster
+        .primaries()
+        .into_iter()
+        .filter(|host| {
+            world
+                .machines
+                .values()
+                .any(|machine| machine.host == *host && machine.on)
+        })
+        .map(str::to_owned)
+        .collect();
+    let same = truth.len() == 1
+        && serving
+            .first()
+            .and_then(|unit| seen.host_of(unit))
+            .is_some_and(|host| host == truth[0]);
+    if !same {
+        // The world may have changed in the moments since the look; then the watcher has been told.
+        let now = world.now();
+        world.oracles.suspicious(now, truth.len());
+    }
+}
+
+impl Oracles {
+    fn suspicious(&mut self, now: Millis, primaries: usize) {
+        let recent = self
+            .harmful
+            .iter()
+            .any(|harm| now >= harm.begin && now <= harm.end + CONVERTED);
+        if primaries > 1 && !recent {
+            self.breach(
+                now,
+                "O6",
+                format!("a unit is active while {primaries} servers are primary"),
+            );
+        }
+    }
+}
+
+/// Looks at the start of a server.
+pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data: bool) {
+    world.note(u64::from(unit) << 8 | 96, || {
+        format!(
+            "valkey/{unit} starts its server {} data, {}",
+            if has_data { "with" } else { "without" },
+            follow.map_or_else(|| "as a primary".to_owned(), |host| format!("following {host}"))
+        )
+    });
+    if follow.is_some() || has_data || world.cluster.acknowledged().is_empty() {
+        return;
+    }
+    let hosts: Vec<(u8, String)> = world
+        .machines
+        .iter()
+        .filter(|(other, _)| **other != unit)
+        .map(|(other, machine)| (*other, machine.host.clone()))
+        .collect();
+    for (other, host) in hosts {
+        let alive = world
+            .juju
+            .units
+            .get(&other)
+            .is_some_and(|known| known.life == Life::Alive);
+        if alive && world.cluster.local(&host).has_data {
+            world.breach(
+                "O7",
+                format!("valkey/{unit} starts empty as a primary while valkey/{other} has data"),
+            );
+        }
+    }
+}
+
+/// Looks at the taking of the lease.
+pub fn leased(world: &mut World, unit: u8) {
+    world.note(u64::from(unit) << 8 | 97, || {
+        format!("valkey/{unit} holds the lease")
+    });
+}
+
+/// Looks at a reset: no other Sentinel may be without its replicas at that moment.
+pub fn reset(world: &mut World, unit: u8, host: &str) {
+    let now = world.now();
+    let members: Vec<(u8, String)> = world
+        .machines
+        .iter()
+        .filter(|(other, machine)| {
+            machine.on
+                && machine.host != host
+                && world
+                    .juju
+                    .units
+                    .get(other)
+                    .is_some_and(|known| known.bag.state == UnitState::Member)
+        })
+        .map(|(other, machine)| (*other, machine.host.clone()))
+        .collect();
+    let bare: Vec<u8> = members
+        .iter()
+        .filter(|(_, other)| {
+            world
+                .cluster
+                .look_at_sentinel(other, other)
+                .ok()
+                .and_then(|sentinel| sentinel.monitor)
+                .is_some_and(|monitor| monitor.replicas.is_empty())
+        })
+        .map(|(other, _)| *other)
+        .collect();
+    world.note(u64::from(unit) << 8 | 98, || {
+        format!("valkey/{unit} resets the Sentinel at {host}")
+    });
+    if members.len() >= 2 && !bare.is_empty() && now > world.oracles.user_reset + 20_000 {
+        world.breach(
+            "reset",
+            format!(
+                "the Sentinel at {host} is reset while that of valkey/{} knows no replica",
+                bare[0]
+            ),
+        );
+    }
+}
+
+/// Returns what keeps the application from being settled; nothing when it is.
+pub fn unsettled(world: &mut World) -> Option<String> {
+    let now = world.now();
+    let alive = world.juju.alive();
+    for (number, unit) in &world.juju.units {
+        match unit.life {
+            Life::Dying | Life::Dead => return Some(format!("valkey/{number} is not gone yet")),
+            Life::Gone => continue,
+            Life::Alive => {}
+        }
+        if unit.failed.is_some() {
+            return Some(format!("a hook of valkey/{number} failed"));
+        }
+        if unit.storage != Attachment::Attached {
+            return Some(format!("valkey/{number} has no storage"));
+        }
+        if unit.bag.state != UnitState::Member {
+            return Some(format!("valkey/{number} is {:?}", unit.bag.state));
+        }
+        if unit.bag.turn.wants.is_some() {
+            return Some(format!("valkey/{number} still wants a turn"));
+        }
+    }
+    if alive.is_empty() {
+        return None;
+    }
+    if let Some(grant) = &world.juju.app.turn
+        && turn::in_force(
+            grant,
+            world
+                .known(&grant.holder)
+                .map(|unit| &world.juju.units[&unit].bag.turn),
+        )
+    {
+        return Some(format!("{} holds a turn", grant.holder));
+    }
+    for unit in &alive {
+        let seen = observe::truth(world, *unit, Intent::Reconcile)?;
+        if let Some(first) = violations(&seen).first() {
+            return Some(format!("seen from valkey/{unit}: {first}"));
+        }
+        let plan = valkey_operator::planner::plan(&seen);
+        if plan != Plan::Settled {
+            return Some(format!("valkey/{unit} still plans {plan:?}"));
+        }
+        if seen.lease != Lease::Free {
+            return Some(format!("the lease is {:?}", seen.lease));
+        }
+    }
+    let watched = alive
+        .iter()
+        .find(|unit| world.machines[unit].watch.is_none());
+    if let Some(unit) = watched {
+        return Some(format!("no watcher runs on valkey/{unit}"));
+    }
+    (now > world.oracles.written_at + 3_000).then(|| "no write is acknowledged".to_owned())
+}
+
+/// Checks at the end which acknowledged writes were lost, and whether that was promised.
+pub fn losses(world: &mut World) {
+    let primaries: Vec<String> = world
+        .cluster
+        .primaries()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let [primary] = primaries.as_slice() else {
+        if !world.juju.alive().is_empty() {
+            world.breach("O2", format!("{} servers are primary", primaries.len()));
+        }
+        return;
+    };
+    let lost: Vec<Acknowledged> = world.cluster.missing_on(primary);
+    let mut unexcused: BTreeMap<usize, Vec<Acknowledged>> = BTreeMap::new();
+    for write in &lost {
+        if !world.oracles.excuses(write) {
+            unexcused.entry(write.by).or_default().push(*write);
+        }
+    }
+    for (by, writes) in unexcused {
+        let host = world.cluster.host_name(by).to_owned();
+        let (first, last) = (writes[0].at, writes[writes.len() - 1].at);
+        world.breach(
+            "O1",
+            format!(
+                "{} acknowledged writes of {host} are lost, from {:.3} to {:.3} s",
+                writes.len(),
+                seconds(first),
+                seconds(last)
+            ),
+        );
+    }
+}
+
+impl Oracles {
+    /// Returns whether the loss of a write was promised to be possible.
+    fn excuses(&self, write: &Acknowledged) -> bool {
+        if self.flushed.is_some_and(|at| write.at <= at + BEFORE)
+            || self.gone_at.is_some_and(|at| write.at <= at)
+        {
+            return true;
+        }
+        self.harmful.iter().any(|harm| {
+            let begun = write.at + BEFORE >= harm.begin;
+            let stopped = if harm.fenced {
+                // In its beginning, or when what stood still wakes up.
+                write.at <= harm.begin + FENCE
+                    || (write.late && write.at <= harm.end + BEFORE)
+                    || (write.at + BEFORE >= harm.end && write.at <= harm.end + BEFORE)
+            } else {
+                write.at <= harm.end + CONVERTED
+            };
+            begun && stopped
+        })
+    }
+}
+
+/// Returns whether a script only does what is planned.
+pub fn planned_only(world: &World) -> bool {
+    world
+        .script
+        .faults
+        .iter()
+        .all(|(_, fault)| fault.harm() == Harm::None)
+}
