@@ -510,14 +510,13 @@ pub fn shelve(world: &mut World, unit: u8) {
         world.cluster.kill_server(&host);
         world.cluster.stop_sentinel(&host);
     }
-    if let Some(disk) = world.cluster.detach_disk(&host) {
-        world.shelf.push(Shelved {
-            disk,
-            identity,
-            position,
-            of: unit,
-        });
-    }
+    let disk = world.cluster.detach_disk(&host);
+    world.shelf.push(Shelved {
+        disk,
+        identity,
+        position,
+        of: unit,
+    });
 }
 
 impl World {
