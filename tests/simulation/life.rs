@@ -119,6 +119,7 @@ fn begin(ctx: &Ctx, script: &Script) {
     });
     ctx.sim.spawn(None, juju::controller(ctx.clone()));
     ctx.sim.spawn(None, faults::play(ctx.clone()));
+    ctx.sim.spawn(None, oracles::watch(ctx.clone()));
     for (kind, client) in [(Kind::Follows, 0), (Kind::Polls, 1), (Kind::Stays, 2)] {
         ctx.sim.spawn(None, clients::run(ctx.clone(), kind, client));
     }

@@ -21,7 +21,7 @@ use crate::{
     observe,
     script::Harm,
     steps::ms,
-    world::{World, seconds},
+    world::{Ctx, World, seconds},
 };
 
 /// Something that must not be.
@@ -63,6 +63,10 @@ pub struct Oracles {
     pub written_at: Millis,
     /// When all machines' data was last gone by people's own doing: everything before is excused.
     pub gone_at: Option<Millis>,
+    /// Each moment at which a server became primary, and which.
+    pub promoted: Vec<(Millis, String)>,
+    /// Servers that were primary at the last look.
+    primaries: Vec<String>,
     /// Looks taken, steps planned, hooks run.
     pub looks: u64,
     /// Hooks run.
@@ -80,6 +84,12 @@ const FENCE: Millis = 4_000;
 
 /// How long before a crash writes can be lost: what had not reached a replica or the disk.
 const BEFORE: Millis = 2_500;
+
+/// How long after a fault Sentinel may still act on it: an election that failed is repeated after 20 s.
+const CONSEQUENCES: Millis = 60_000;
+
+/// Time between two looks at who is primary.
+const LOOK: Millis = 100;
 
 /// How long a displaced primary that nothing fences can go on after the end of a cut.
 const CONVERTED: Millis = 14_000;
@@ -345,7 +355,7 @@ pub fn losses(world: &mut World) {
     let lost: Vec<Acknowledged> = world.cluster.missing_on(primary);
     let mut unexcused: BTreeMap<usize, Vec<Acknowledged>> = BTreeMap::new();
     for write in &lost {
-        if !world.oracles.excuses(write) {
+        if !world.oracles.excuses(write, world.cluster.host_name(write.by)) {
             unexcused.entry(write.by).or_default().push(*write);
         }
     }
@@ -365,25 +375,53 @@ pub fn losses(world: &mut World) {
 }
 
 impl Oracles {
-    /// Returns whether the loss of a write was promised to be possible.
-    fn excuses(&self, write: &Acknowledged) -> bool {
+    /// Returns whether the loss of a write, acknowledged by `host`, was promised to be possible.
+    fn excuses(&self, write: &Acknowledged, host: &str) -> bool {
         if self.flushed.is_some_and(|at| write.at <= at + BEFORE)
             || self.gone_at.is_some_and(|at| write.at <= at)
         {
             return true;
         }
+        let near = |moment: Millis| write.at + BEFORE >= moment && write.at <= moment + FENCE;
         self.harmful.iter().any(|harm| {
-            let begun = write.at + BEFORE >= harm.begin;
-            let stopped = if harm.fenced {
-                // In its beginning, or when what stood still wakes up.
-                write.at <= harm.begin + FENCE
-                    || (write.late && write.at <= harm.end + BEFORE)
-                    || (write.at + BEFORE >= harm.end && write.at <= harm.end + BEFORE)
-            } else {
-                write.at <= harm.end + CONVERTED
-            };
-            begun && stopped
+            let consequences = harm.begin..harm.end + CONSEQUENCES;
+            // What the fault itself took away, or what stood still and woke up.
+            let direct = near(harm.begin) || near(harm.end) && write.late;
+            // Another server was promoted because of it: the displaced one stops soon after.
+            let displaced = self.promoted.iter().any(|(at, other)| {
+                other != host && consequences.contains(at) && near(*at)
+            });
+            let unfenced =
+                !harm.fenced && write.at >= harm.begin && write.at <= harm.end + CONVERTED;
+            direct || displaced || unfenced
         })
+    }
+
+    /// Notes who is primary now.
+    fn primaries_are(&mut self, now: Millis, primaries: &[&str]) {
+        if self.primaries.iter().map(String::as_str).eq(primaries.iter().copied()) {
+            return;
+        }
+        for host in primaries {
+            if !self.primaries.iter().any(|known| known == host) {
+                self.promoted.push((now, (*host).to_owned()));
+            }
+        }
+        self.primaries = primaries.iter().map(|&host| host.to_owned()).collect();
+    }
+}
+
+/// Looks from time to time at what needs no hook.
+pub async fn watch(ctx: Ctx) {
+    loop {
+        ctx.sleep(LOOK).await;
+        ctx.with(|world| {
+            let now = world.now();
+            let World {
+                cluster, oracles, ..
+            } = world;
+            oracles.primaries_are(now, &cluster.primaries());
+        });
     }
 }
 

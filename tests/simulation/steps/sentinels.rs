@@ -1,6 +1,6 @@
 //! The Sentinels during a hand-over, as `src/valkey/handover/sentinels.rs`.
 
-use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use futures::future::{FutureExt as _, join_all, select_all};
 use valkey_operator::limits::{HANDOVER_VOTE_ATTEMPTS, VOTE_EPOCH_STEP};
 
 use crate::{
@@ -108,7 +108,7 @@ impl Sentinels {
         }
         let candidate = run
             .ctx
-            .with(|world| format!("{:040x}", world.rng.u128(..)));
+            .with(|world| format!("{:040x}", world.rng.u64(..)));
         let mut epoch = voters
             .iter()
             .map(|(member, _)| member.known_epoch)
@@ -116,7 +116,7 @@ impl Sentinels {
             .unwrap_or(0)
             + 1;
         for attempt in 1..=HANDOVER_VOTE_ATTEMPTS {
-            let mut asked: FuturesUnordered<_> = voters
+            let mut asked: Vec<_> = voters
                 .iter()
                 .map(|(member, view)| {
                     run.sentinel(
@@ -127,11 +127,14 @@ impl Sentinels {
                             candidate: candidate.clone(),
                         },
                     )
+                    .boxed_local()
                 })
                 .collect();
             let mut given = 0;
             let mut highest = epoch;
-            while let Some(answer) = asked.next().await {
+            while !asked.is_empty() {
+                let (answer, _, rest) = select_all(asked).await;
+                asked = rest;
                 let Ok(Reply::Vote {
                     epoch: voted,
                     leader,
@@ -151,7 +154,6 @@ impl Sentinels {
                     });
                 }
             }
-            drop(asked);
             for member in &self.members {
                 let busy = look(run, &member.host).await.ok();
                 if busy
