@@ -159,7 +159,9 @@ fn restart(seen: &Observation) -> Plan {
     // Those that are leaving may be cut off rather than gone: they could still have voted.
     let members = seen.members().len().max(seen.voters());
     match seen.naming() {
-        Naming::Agreed { host, .. } if host == seen.local.address => named_myself(seen, members),
+        Naming::Agreed { host, .. } if host == seen.local.address || moved(seen, &host) => {
+            named_myself(seen, members)
+        }
         // The one that is named does not serve. Following it is harmless: a server that could not
         // yet sync is not promotable, and whoever is promoted next is followed then.
         Naming::Agreed { host, .. } => Plan::act(follow(seen, &host), "wait as a replica"),
@@ -174,6 +176,15 @@ fn restart(seen: &Observation) -> Plan {
         Naming::Split => Plan::Poll(Reason::NoPrimary),
         Naming::Bare => Plan::Wait(Reason::NoPrimary),
     }
+}
+
+/// Returns whether `host`, which this unit's Sentinel names, can only be this unit's earlier address.
+///
+/// Alone, and the primary when it was last seen: nobody else could have been elected.
+fn moved(seen: &Observation, host: &str) -> bool {
+    let identity = seen.local.identity.as_ref();
+    let position = identity.and_then(|identity| identity.position.as_ref());
+    repair::names_nobody(seen, host) && position.is_some_and(|position| position.primary)
 }
 
 /// Plans the return of the server that the Sentinels still name as primary.

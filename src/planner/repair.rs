@@ -98,6 +98,9 @@ fn ordered(seen: &Observation, server: &Server) -> Option<Plan> {
 
 fn agreed(seen: &Observation, server: &Server, host: &str) -> Option<Plan> {
     let Some(named) = seen.unit_at(host).cloned() else {
+        if names_nobody(seen, host) && seen.serving() == [seen.me.clone()] {
+            return Some(begin_anew(seen));
+        }
         return removed(seen);
     };
     let named_server = seen.server(&named);
@@ -180,6 +183,28 @@ fn gone(seen: &Observation, host: &str) -> Plan {
         Some(_) => Plan::Poll(Reason::FailingOver),
         None => Plan::Poll(missing.map_or(Reason::NoPrimary, Reason::BestCopyMissing)),
     }
+}
+
+/// The only Sentinel watches an address that is nobody's: nobody can tell it otherwise, so it forgets.
+fn begin_anew(seen: &Observation) -> Plan {
+    let steps = vec![
+        Step::StopSentinel,
+        Step::StartSentinel {
+            monitor: seen.local.address.clone(),
+            quorum: super::gate::quorum_now(seen),
+            fresh: true,
+        },
+    ];
+    Plan::act(steps, "Sentinel watches an address that is gone")
+}
+
+/// Returns whether this unit is the only member, and `host` is none of any unit.
+pub(super) fn names_nobody(seen: &Observation, host: &str) -> bool {
+    let known = seen.units.values().all(|unit| unit.data.address.is_some());
+    seen.members() == [seen.me.clone()]
+        && seen.voters() == 1
+        && known
+        && seen.unit_at(host).is_none()
 }
 
 /// The named primary is no unit any more: it was removed by force, and nobody waits for it.

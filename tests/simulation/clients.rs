@@ -33,15 +33,18 @@ pub async fn run(ctx: Ctx, kind: Kind, client: u32) {
             if at.is_none() || (kind != Kind::Stays && writes.is_multiple_of(10)) {
                 at = find(world, kind).or_else(|| at.take());
             }
+            // A machine that is gone is no place to be.
+            at = at.take().filter(|host| world.exists(host));
             let Some(host) = at.clone() else { return 200 };
             let from = if kind == Kind::Stays {
                 host.as_str()
             } else {
                 CLIENT_HOST
             };
-            let written = world
-                .cluster
-                .server_command(from, &host, &ServerCommand::Write { client });
+            let written =
+                world
+                    .cluster
+                    .server_command(from, &host, &ServerCommand::Write { client });
             match written {
                 Ok(Reply::Written(_)) => {
                     world.oracles.written_at = world.sim.now();

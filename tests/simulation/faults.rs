@@ -98,7 +98,9 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.freeze_server(&host));
                 heal(ctx, duration, "server", move |world| {
-                    world.cluster.thaw_server(&host);
+                    if world.exists(&host) {
+                        world.cluster.thaw_server(&host);
+                    }
                 });
             }
         }
@@ -106,7 +108,9 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.freeze_sentinel(&host));
                 heal(ctx, duration, "sentinel", move |world| {
-                    world.cluster.thaw_sentinel(&host);
+                    if world.exists(&host) {
+                        world.cluster.thaw_sentinel(&host);
+                    }
                 });
             }
         }
@@ -122,6 +126,8 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
                 heal(ctx, duration, "machine", move |world| {
                     if let Some(machine) = world.machines.get_mut(&unit) {
                         machine.frozen = false;
+                    }
+                    if world.exists(&host) {
                         world.cluster.thaw_host(&host);
                     }
                     world.sim.thaw(unit);
@@ -165,7 +171,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.set_slow_disk(&host, true));
                 heal(ctx, duration, "disk", move |world| {
-                    if world.machines.values().any(|machine| machine.host == host) {
+                    if world.exists(&host) {
                         world.cluster.set_slow_disk(&host, false);
                     }
                 });
@@ -175,7 +181,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.fill_disk(&host, true));
                 heal(ctx, duration, "disk", move |world| {
-                    if world.machines.values().any(|machine| machine.host == host) {
+                    if world.exists(&host) {
                         world.cluster.fill_disk(&host, false);
                     }
                 });
@@ -189,7 +195,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.slow_replication(&host, delay));
                 heal(ctx, duration, "replication", move |world| {
-                    if world.machines.values().any(|machine| machine.host == host) {
+                    if world.exists(&host) {
                         world.cluster.slow_replication(&host, 0);
                     }
                 });
@@ -266,7 +272,11 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             world.wake_agents();
         }),
         Fault::FlushAll {} => ctx.with(|world| {
-            let primary = world.cluster.primaries().first().map(|&host| host.to_owned());
+            let primary = world
+                .cluster
+                .primaries()
+                .first()
+                .map(|&host| host.to_owned());
             if let Some(host) = primary {
                 let _ = world
                     .cluster
@@ -308,8 +318,7 @@ fn cut(ctx: &Ctx, from: u8, to: u8, duration: Millis) {
     if let Some((from, to)) = hosts.filter(|(from, to)| from != to) {
         ctx.with(|world| world.cluster.cut(&from, &to));
         heal(ctx, duration, "cut", move |world| {
-            let there = |host: &str| world.machines.values().any(|machine| machine.host == host);
-            if there(&from) && there(&to) {
+            if world.exists(&from) && world.exists(&to) {
                 world.cluster.heal(&from, &to);
             }
         });
@@ -317,8 +326,14 @@ fn cut(ctx: &Ctx, from: u8, to: u8, duration: Millis) {
 }
 
 fn cut_off(ctx: &Ctx, unit: u8, duration: Millis) {
-    let others: Vec<u8> =
-        ctx.with(|world| world.machines.keys().copied().filter(|other| *other != unit).collect());
+    let others: Vec<u8> = ctx.with(|world| {
+        world
+            .machines
+            .keys()
+            .copied()
+            .filter(|other| *other != unit)
+            .collect()
+    });
     let Some(host) = ctx.with(|world| powered(world, unit)) else {
         return;
     };
@@ -331,7 +346,7 @@ fn cut_off(ctx: &Ctx, unit: u8, duration: Millis) {
         world.cluster.cut(CLIENT_HOST, &host);
     });
     heal(ctx, duration, "clients", move |world| {
-        if world.machines.values().any(|machine| machine.host == host) {
+        if world.exists(&host) {
             world.cluster.heal(&host, CLIENT_HOST);
             world.cluster.heal(CLIENT_HOST, &host);
         }
@@ -426,6 +441,8 @@ pub fn add_unit(ctx: &Ctx, shelved: Option<Shelved>) {
             ..Machine::default()
         };
         if let Some(shelved) = shelved {
+            // What it holds is not gone after all.
+            world.oracles.gone_at = None;
             world.cluster.attach_disk(&host, shelved.disk);
             machine.identity = shelved.identity;
             machine.position = shelved.position;
@@ -520,6 +537,11 @@ pub fn shelve(world: &mut World, unit: u8) {
 }
 
 impl World {
+    /// Returns whether a machine has this address.
+    pub fn exists(&self, host: &str) -> bool {
+        self.machines.values().any(|machine| machine.host == host)
+    }
+
     /// Returns an address that was never used.
     pub fn new_address(&mut self) -> String {
         self.addresses += 1;
@@ -553,7 +575,10 @@ impl World {
             if let Some(machine) = self.machines.remove(&unit) {
                 let facts = self.cluster.local(&machine.host);
                 if facts.server == Process::Running || facts.sentinel == Process::Running {
-                    self.breach("left-over", format!("processes of valkey/{unit} outlive it"));
+                    self.breach(
+                        "left-over",
+                        format!("processes of valkey/{unit} outlive it"),
+                    );
                 }
                 self.cluster.remove_host(&machine.host);
             }

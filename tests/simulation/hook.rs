@@ -278,9 +278,9 @@ impl Run {
     /// Sends a command to a server.
     pub async fn server(&self, at: &str, command: ServerCommand) -> Result<Reply, Failure> {
         self.ctx.sleep(COMMAND).await;
-        let answer = self.ctx.with(|world| {
-            world.cluster.server_command(&self.host, at, &command)
-        });
+        let answer = self
+            .ctx
+            .with(|world| world.cluster.server_command(&self.host, at, &command));
         self.delayed(answer).await
     }
 
@@ -302,7 +302,8 @@ impl Run {
         if cost > 0 {
             self.ctx.sleep(cost).await;
         }
-        self.ctx.with(|world| observe::local(world, &self.side, &mut seen));
+        self.ctx
+            .with(|world| observe::local(world, &self.side, &mut seen));
         let cost = self
             .ctx
             .with(|world| observe::lease(world, &self.side, &mut seen));
@@ -370,12 +371,9 @@ impl Run {
 
     fn note_plan(&self, seen: &Observation, plan: &Plan) {
         self.ctx.with(|world| {
-            let hash = plan
-                .steps()
-                .iter()
-                .fold(plan.steps().len(), |sum, step| {
-                    sum * 31 + step.to_string().len()
-                });
+            let hash = plan.steps().iter().fold(plan.steps().len(), |sum, step| {
+                sum * 31 + step.to_string().len()
+            });
             world.note(hash as u64, || match plan {
                 Plan::Act { steps, why } => format!(
                     "{} plans ({why}): {}",
@@ -443,9 +441,7 @@ impl Run {
         if let Some(unit) = seen.units.get_mut(&seen.me) {
             unit.data = self.mine.clone();
         }
-        let related = self
-            .ctx
-            .with(|world| world.juju.units[&self.unit].entered);
+        let related = self.ctx.with(|world| world.juju.units[&self.unit].entered);
         if related {
             for step in (deciders.duties)(&seen) {
                 if let Err(trouble) = steps::execute(self, &seen, &step).await {
@@ -488,9 +484,9 @@ impl Run {
         }
         staged.unit = Some(self.mine.clone());
         if self.app_wanted != self.app {
-            let leader = self.ctx.with(|world| {
-                world.juju.is_leader(self.unit) || world.deciders.late_leader_writes
-            });
+            let leader = self
+                .ctx
+                .with(|world| world.juju.is_leader(self.unit) || world.deciders.late_leader_writes);
             if !leader {
                 return Err("relation-set --app: not the leader".to_owned());
             }

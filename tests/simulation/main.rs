@@ -53,7 +53,8 @@ fn play_seeds(from: u64, count: u64) -> Vec<(u64, String)> {
     let virtual_ms = AtomicU64::new(0);
     let begun = Instant::now();
     let until = number("SIMULATE_UNTIL_MS").unwrap_or(0);
-    let most = usize::try_from(number("SIMULATE_FAILURES").unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let most =
+        usize::try_from(number("SIMULATE_FAILURES").unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         for _ in 0..cores {

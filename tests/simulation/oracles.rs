@@ -6,11 +6,8 @@ use valkey_operator::{
     juju::hook_tools::StatusKind,
     limits::{LEAVE_LIMIT, PASS_LIMIT},
     planner::{
-        Intent, Observation, Plan,
-        invariants::violations,
-        observation::Lease,
-        peer_data::UnitState,
-        turn,
+        Intent, Observation, Plan, invariants::violations, observation::Lease,
+        peer_data::UnitState, turn,
     },
     status,
 };
@@ -203,7 +200,10 @@ pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data
         format!(
             "valkey/{unit} starts its server {} data, {}",
             if has_data { "with" } else { "without" },
-            follow.map_or_else(|| "as a primary".to_owned(), |host| format!("following {host}"))
+            follow.map_or_else(
+                || "as a primary".to_owned(),
+                |host| format!("following {host}")
+            )
         )
     });
     if follow.is_some() || has_data || world.cluster.acknowledged().is_empty() {
@@ -355,7 +355,10 @@ pub fn losses(world: &mut World) {
     let lost: Vec<Acknowledged> = world.cluster.missing_on(primary);
     let mut unexcused: BTreeMap<usize, Vec<Acknowledged>> = BTreeMap::new();
     for write in &lost {
-        if !world.oracles.excuses(write, world.cluster.host_name(write.by)) {
+        if !world
+            .oracles
+            .excuses(write, world.cluster.host_name(write.by))
+        {
             unexcused.entry(write.by).or_default().push(*write);
         }
     }
@@ -388,9 +391,10 @@ impl Oracles {
             // What the fault itself took away, or what stood still and woke up.
             let direct = near(harm.begin) || near(harm.end) && write.late;
             // Another server was promoted because of it: the displaced one stops soon after.
-            let displaced = self.promoted.iter().any(|(at, other)| {
-                other != host && consequences.contains(at) && near(*at)
-            });
+            let displaced = self
+                .promoted
+                .iter()
+                .any(|(at, other)| other != host && consequences.contains(at) && near(*at));
             let unfenced =
                 !harm.fenced && write.at >= harm.begin && write.at <= harm.end + CONVERTED;
             direct || displaced || unfenced
@@ -399,7 +403,12 @@ impl Oracles {
 
     /// Notes who is primary now.
     fn primaries_are(&mut self, now: Millis, primaries: &[&str]) {
-        if self.primaries.iter().map(String::as_str).eq(primaries.iter().copied()) {
+        if self
+            .primaries
+            .iter()
+            .map(String::as_str)
+            .eq(primaries.iter().copied())
+        {
             return;
         }
         for host in primaries {
@@ -417,10 +426,20 @@ pub async fn watch(ctx: Ctx) {
         ctx.sleep(LOOK).await;
         ctx.with(|world| {
             let now = world.now();
+            if world.juju.alive().is_empty() {
+                world.oracles.gone_at = Some(now);
+            }
             let World {
-                cluster, oracles, ..
+                cluster,
+                oracles,
+                trace,
+                ..
             } = world;
+            let before = oracles.promoted.len();
             oracles.primaries_are(now, &cluster.primaries());
+            if before != oracles.promoted.len() {
+                trace.note(now, 110, || format!("primaries: {:?}", cluster.primaries()));
+            }
         });
     }
 }

@@ -1,11 +1,6 @@
 //! Makes a failing script as short as it gets.
 
-use crate::{
-    life,
-    models::Millis,
-    script::Script,
-    world::Deciders,
-};
+use crate::{life, models::Millis, script::Script, world::Deciders};
 
 /// Most lives that shrinking plays.
 const LIVES_MAX: usize = 400;

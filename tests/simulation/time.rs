@@ -141,11 +141,7 @@ impl Sim {
 
     /// Returns the next appointment.
     pub fn next(&self) -> Option<Millis> {
-        self.0
-            .timers
-            .borrow()
-            .peek()
-            .map(|Reverse((at, _, _))| *at)
+        self.0.timers.borrow().peek().map(|Reverse((at, _, _))| *at)
     }
 
     /// Runs every task whose appointment is due at `now`, in order.

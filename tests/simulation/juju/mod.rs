@@ -261,13 +261,11 @@ impl Juju {
 
     /// Returns whether peers see that `unit` is no longer in the relation.
     pub fn departed(&self, unit: u8) -> bool {
-        self.units
-            .get(&unit)
-            .is_none_or(|unit| match self.variant {
-                Variant::Juju36 => unit.life >= Life::Dying,
-                Variant::Juju40 => unit.life >= Life::Gone,
-                Variant::Silent => false,
-            })
+        self.units.get(&unit).is_none_or(|unit| match self.variant {
+            Variant::Juju36 => unit.life >= Life::Dying,
+            Variant::Juju40 => unit.life >= Life::Gone,
+            Variant::Silent => false,
+        })
     }
 
     /// Returns whether a unit's leadership holds.

@@ -269,7 +269,9 @@ async fn prove(run: &Run, plan: &Handover, old_offset: Option<u64>) -> Result<()
         if began >= old {
             Ok(())
         } else {
-            trouble(format!("it began at {began} while the old primary had {old}"))
+            trouble(format!(
+                "it began at {began} while the old primary had {old}"
+            ))
         }
     };
     let start = run.ctx.sim.now();

@@ -104,9 +104,9 @@ pub async fn release_lease(run: &Run, seen: &Observation) -> Result<(), Trouble>
     };
     match run.server(&host, release).await {
         Ok(_)
-        | Err(
-            Failure::NoReplicas | Failure::ReadOnly | Failure::Refused | Failure::Unreachable,
-        ) => Ok(()),
+        | Err(Failure::NoReplicas | Failure::ReadOnly | Failure::Refused | Failure::Unreachable) => {
+            Ok(())
+        }
         Err(failure) => Err(failure.into()),
     }
 }

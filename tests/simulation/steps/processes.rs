@@ -82,21 +82,21 @@ pub async fn start_server(
 
 /// Stops the server in order; returns whether its data was saved.
 pub async fn stop_server(run: &Run, seen: &Observation) -> Result<bool, Trouble> {
-    let spare = seen.intent == Intent::Leave
-        && seen.primary().is_some_and(|primary| primary != seen.me);
+    let spare =
+        seen.intent == Intent::Leave && seen.primary().is_some_and(|primary| primary != seen.me);
     let saved = match run
         .server(&run.host, ServerCommand::Shutdown { save: true })
         .await
     {
         Ok(_) => true,
-        Err(Failure::Refused | Failure::Unreachable) => false,
-        Err(Failure::Silent) => false,
+        Err(Failure::Refused | Failure::Unreachable | Failure::Silent) => false,
         Err(_) if spare => {
             run.server(&run.host, ServerCommand::Shutdown { save: false })
                 .await?;
             false
         }
-        Err(_) => false,
+        // It said why it goes on: nothing is gained by waiting.
+        Err(failure) => return Err(failure.into()),
     };
     // Nothing kills the server before it has ended by itself.
     let deadline = run.ctx.sim.now() + ms(SERVER_STOP_LIMIT);

@@ -41,8 +41,11 @@ pub async fn follow(run: &Run, primary: &str) -> Result<(), Trouble> {
         _ => return trouble(format!("{primary} is no primary any more")),
     }
     run.server(&run.host, ServerCommand::SetPriority(0)).await?;
-    run.server(&run.host, ServerCommand::ReplicaOf(Some(primary.to_owned())))
-        .await?;
+    run.server(
+        &run.host,
+        ServerCommand::ReplicaOf(Some(primary.to_owned())),
+    )
+    .await?;
     Ok(())
 }
 
@@ -95,7 +98,9 @@ pub async fn hand_over(
     };
     run.ctx.with(|world| {
         let names = (from.to_string(), to.to_string());
-        world.note(70, || format!("{} hands over {} -> {}", run.me, names.0, names.1));
+        world.note(70, || {
+            format!("{} hands over {} -> {}", run.me, names.0, names.1)
+        });
     });
     handover::hand_over(run, &plan).await
 }

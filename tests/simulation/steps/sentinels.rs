@@ -106,9 +106,7 @@ impl Sentinels {
         if voters.is_empty() || (voters.len() < needed && !allow_minority) {
             return trouble("no majority answers");
         }
-        let candidate = run
-            .ctx
-            .with(|world| format!("{:040x}", world.rng.u64(..)));
+        let candidate = run.ctx.with(|world| format!("{:040x}", world.rng.u64(..)));
         let mut epoch = voters
             .iter()
             .map(|(member, _)| member.known_epoch)
