@@ -172,6 +172,9 @@ pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow
                     client
                         .shutdown(ShutdownSave::NoSave, SERVER_STOP_LIMIT)
                         .await?;
+                } else if !error.is_silent() {
+                    // It said why it goes on: waiting for its end would only keep the hook.
+                    return Err(error.into());
                 }
             }
         }

@@ -375,7 +375,16 @@ impl Cluster {
     /// Makes every write to disk fail (`MISCONF`), or not.
     pub fn fill_disk(&mut self, name: &str, full: bool) {
         let host = self.host(name);
-        self.disturb(|all| all.hosts[host].full_disk = full);
+        self.disturb(|all| {
+            let server = &all.hosts[host].server;
+            let runs = server.process.is_some() && !server.is_loading();
+            let newly = full && !all.hosts[host].full_disk;
+            // What was written until now is on the disk, and stays.
+            if newly && runs && all.timings.append_only {
+                all.hosts[host].disk.log = Some(server.data);
+            }
+            all.hosts[host].full_disk = full;
+        });
     }
 
     // --- Network ---

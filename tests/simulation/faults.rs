@@ -98,7 +98,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.freeze_server(&host));
                 heal(ctx, duration, "server", move |world| {
-                    if world.exists(&host) {
+                    if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.thaw_server(&host);
                     }
                 });
@@ -108,7 +108,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.freeze_sentinel(&host));
                 heal(ctx, duration, "sentinel", move |world| {
-                    if world.exists(&host) {
+                    if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.thaw_sentinel(&host);
                     }
                 });
@@ -127,7 +127,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
                     if let Some(machine) = world.machines.get_mut(&unit) {
                         machine.frozen = false;
                     }
-                    if world.exists(&host) {
+                    if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.thaw_host(&host);
                     }
                     world.sim.thaw(unit);
@@ -171,7 +171,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.set_slow_disk(&host, true));
                 heal(ctx, duration, "disk", move |world| {
-                    if world.exists(&host) {
+                    if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.set_slow_disk(&host, false);
                     }
                 });
@@ -181,7 +181,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.fill_disk(&host, true));
                 heal(ctx, duration, "disk", move |world| {
-                    if world.exists(&host) {
+                    if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.fill_disk(&host, false);
                     }
                 });
@@ -195,7 +195,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             if let Some(host) = exists(unit) {
                 ctx.with(|world| world.cluster.slow_replication(&host, delay));
                 heal(ctx, duration, "replication", move |world| {
-                    if world.exists(&host) {
+                    if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.slow_replication(&host, 0);
                     }
                 });
@@ -313,44 +313,27 @@ fn user_sentinel(ctx: &Ctx, unit: u8, command: &SentinelCommand) {
     });
 }
 
+/// The machine of the clients, as an end of a cut.
+const CLIENTS: u8 = u8::MAX;
+
+/// Cuts the way from one machine to another; cuts that overlap end with the last of them.
 fn cut(ctx: &Ctx, from: u8, to: u8, duration: Millis) {
-    let hosts = ctx.with(|world| Some((powered(world, from)?, powered(world, to)?)));
-    if let Some((from, to)) = hosts.filter(|(from, to)| from != to) {
-        ctx.with(|world| world.cluster.cut(&from, &to));
-        heal(ctx, duration, "cut", move |world| {
-            if world.exists(&from) && world.exists(&to) {
-                world.cluster.heal(&from, &to);
-            }
-        });
+    if from == to || !ctx.with(|world| world.change_cut(from, to, 1)) {
+        return;
     }
+    heal(ctx, duration, "cut", move |world| {
+        world.change_cut(from, to, -1);
+    });
 }
 
 fn cut_off(ctx: &Ctx, unit: u8, duration: Millis) {
-    let others: Vec<u8> = ctx.with(|world| {
-        world
-            .machines
-            .keys()
-            .copied()
-            .filter(|other| *other != unit)
-            .collect()
-    });
-    let Some(host) = ctx.with(|world| powered(world, unit)) else {
-        return;
-    };
-    for other in others {
-        cut(ctx, unit, other, duration);
-        cut(ctx, other, unit, duration);
-    }
-    ctx.with(|world| {
-        world.cluster.cut(&host, CLIENT_HOST);
-        world.cluster.cut(CLIENT_HOST, &host);
-    });
-    heal(ctx, duration, "clients", move |world| {
-        if world.exists(&host) {
-            world.cluster.heal(&host, CLIENT_HOST);
-            world.cluster.heal(CLIENT_HOST, &host);
+    let others: Vec<u8> = ctx.with(|world| world.machines.keys().copied().collect());
+    for other in others.into_iter().chain([CLIENTS]) {
+        if other != unit {
+            cut(ctx, unit, other, duration);
+            cut(ctx, other, unit, duration);
         }
-    });
+    }
 }
 
 fn reboot(ctx: &Ctx, unit: u8, duration: Millis, disk: Disk, moved: bool) {
@@ -537,6 +520,28 @@ pub fn shelve(world: &mut World, unit: u8) {
 }
 
 impl World {
+    fn end_of_cut(&self, unit: u8) -> Option<String> {
+        if unit == CLIENTS {
+            return Some(CLIENT_HOST.to_owned());
+        }
+        self.host(unit).map(str::to_owned)
+    }
+
+    /// Begins (1) or ends (-1) a cut; false if one of the machines does not exist.
+    fn change_cut(&mut self, from: u8, to: u8, by: i8) -> bool {
+        let (Some(source), Some(target)) = (self.end_of_cut(from), self.end_of_cut(to)) else {
+            return false;
+        };
+        let count = self.cuts.entry((from, to)).or_default();
+        *count += by;
+        if *count > 0 {
+            self.cluster.cut(&source, &target);
+        } else {
+            self.cluster.heal(&source, &target);
+        }
+        true
+    }
+
     /// Returns whether a machine has this address.
     pub fn exists(&self, host: &str) -> bool {
         self.machines.values().any(|machine| machine.host == host)

@@ -47,6 +47,7 @@ pub fn play(script: &Script, deciders: Deciders, verbose: bool, until: Millis) -
         juju: Juju::new(script.variant),
         machines: std::collections::BTreeMap::new(),
         shelf: Vec::new(),
+        cuts: std::collections::BTreeMap::new(),
         addresses: 0,
         deletions: Vec::new(),
         rng: fastrand::Rng::with_seed(script.seed),

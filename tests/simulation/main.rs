@@ -23,6 +23,8 @@ mod life;
 mod machine;
 mod observe;
 mod oracles;
+#[cfg(test)]
+mod regressions;
 mod script;
 mod shrink;
 mod steps;

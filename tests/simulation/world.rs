@@ -111,6 +111,8 @@ pub struct World {
     pub machines: BTreeMap<u8, Machine>,
     /// Storage that no unit uses.
     pub shelf: Vec<Shelved>,
+    /// How many cuts hold between two machines, one way.
+    pub cuts: BTreeMap<(u8, u8), i8>,
     /// Addresses used so far.
     pub addresses: u32,
     /// Units that are deleted, and when.
