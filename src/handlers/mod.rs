@@ -56,13 +56,12 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
                 _ => executor::refresh_watch(&charm).await?,
             }
             let missing = install::ensure(&charm, event).await?;
-            pass::run(&mut charm, Intent::Reconcile, PASS_LIMIT).await?;
+            pass::run(&mut charm, Intent::Reconcile).await?;
             // The pass knows only that there is no server, not why.
             if let Some(status) = missing {
                 charm.tools.status_set(&status).await?;
             }
             Ok(())
-            pass::run(&mut charm, Intent::Reconcile).await.map(drop)
         }
     }
 }

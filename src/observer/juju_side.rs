@@ -151,7 +151,7 @@ async fn storage_location(tools: &HookTools) -> anyhow::Result<Option<PathBuf>> 
     }
 }
 
-/// Looks again who is leaving and who is gone, as far as Juju answers; the rest stays as it was.
+/// Looks again who is leaving, who is gone and who came, as far as Juju answers; the rest stays as it was.
 pub async fn refresh_leaving(charm: &mut Charm) {
     let Ok(goal) = charm.tools.goal_state().await else {
         return;
@@ -164,6 +164,21 @@ pub async fn refresh_leaving(charm: &mut Charm) {
     charm.juju.peers.retain(|unit, _| dying.contains_key(unit));
     for (unit, known) in &mut charm.juju.peers {
         known.dying = dying.get(unit).copied().unwrap_or(known.dying);
+    }
+    let Some(relation) = charm.juju.relation.clone() else {
+        return;
+    };
+    // Who came meanwhile joins the set while this unit waits to leave it.
+    for (unit, status) in &goal.units {
+        let other = name(unit);
+        if other == charm.juju.me || charm.juju.peers.contains_key(&other) {
+            continue;
+        }
+        if let Ok(bag) = charm.tools.relation_get(&relation, unit).await {
+            let (data, _) = UnitData::from_databag(&bag);
+            let dying = status.is_dying();
+            charm.juju.peers.insert(other, Unit { data, dying });
+        }
     }
 }
 

@@ -92,10 +92,16 @@ fn was_primary(seen: &Observation) -> bool {
 ///
 /// Without it that unit would begin anew with nothing, while the data left with this one.
 fn last_to_go(seen: &Observation) -> Plan {
-    let newcomer = seen
-        .units
-        .iter()
-        .find(|(_, unit)| !unit.dying && unit.data.state == UnitState::New);
+    let newcomer = seen.units.iter().find(|(_, unit)| {
+        // Storage that was detached may come back and hold less; it is no reason to keep a
+        // unit from detaching its own, which comes back the same way.
+        let waits = match unit.data.state {
+            UnitState::New => true,
+            UnitState::Detached => seen.mine().dying,
+            UnitState::Member | UnitState::Left => false,
+        };
+        !unit.dying && waits
+    });
     let Some((newcomer, _)) = newcomer.filter(|_| seen.local.server == Process::Running) else {
         return stop_only(seen);
     };

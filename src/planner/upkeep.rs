@@ -285,14 +285,21 @@ fn departed(seen: &Observation) -> Option<Plan> {
         .filter(|(name, unit)| !unit.dying || members.contains(name))
         .filter_map(|(name, _)| seen.host_of(name))
         .collect();
-    let ghosts: BTreeSet<String> = members
-        .iter()
-        .filter_map(|unit| seen.monitor(unit))
-        .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
-        .filter(|known| !hosts.contains(known.host.as_str()))
-        .map(|known| known.host.clone())
-        .collect();
-    if ghosts.is_empty() || seen.unheard_of() {
+    let strangers = || {
+        members
+            .iter()
+            .filter_map(|unit| seen.monitor(unit))
+            .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
+            .filter(|known| !hosts.contains(known.host.as_str()))
+    };
+    // One that answers cannot be cleared: it would introduce itself again. It may be a member at
+    // an address, or a unit, that this one has not heard of yet, so that nobody else is cleared
+    // either until its databag has been read.
+    if strangers().any(|known| !known.down) {
+        return None;
+    }
+    let ghosts: BTreeSet<String> = strangers().map(|known| known.host.clone()).collect();
+    if ghosts.is_empty() {
         return None;
     }
     let unsafe_now = members

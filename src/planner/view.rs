@@ -146,7 +146,7 @@ impl Observation {
         // One side is enough: the other Sentinel may be stopped by now.
         let joined = |unit: &UnitName, known: &Unit| {
             *unit != self.me
-                && known.data.state == UnitState::New
+                && matches!(known.data.state, UnitState::New | UnitState::Detached)
                 && self.monitor(unit).is_some()
                 && (serving.contains(unit)
                     || members

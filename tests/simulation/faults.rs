@@ -169,7 +169,10 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
         } => cut(ctx, unit, other, duration),
         Fault::SlowDisk { unit, duration } => {
             if let Some(host) = exists(unit) {
-                ctx.with(|world| world.cluster.set_slow_disk(&host, true));
+                ctx.with(|world| {
+                    world.oracles.slow_disk = true;
+                    world.cluster.set_slow_disk(&host, true);
+                });
                 heal(ctx, duration, "disk", move |world| {
                     if let Some(host) = world.host(unit).map(str::to_owned) {
                         world.cluster.set_slow_disk(&host, false);
@@ -327,6 +330,12 @@ fn cut(ctx: &Ctx, from: u8, to: u8, duration: Millis) {
 }
 
 fn cut_off(ctx: &Ctx, unit: u8, duration: Millis) {
+    ctx.with(|world| {
+        let now = world.now();
+        if let Some(host) = world.host(unit).map(str::to_owned) {
+            world.oracles.isolated.push((host, now, now + duration));
+        }
+    });
     let others: Vec<u8> = ctx.with(|world| world.machines.keys().copied().collect());
     for other in others.into_iter().chain([CLIENTS]) {
         if other != unit {

@@ -191,6 +191,15 @@ impl Side {
         for (unit, known) in &mut self.peers {
             known.dying = goal.get(&number(unit)).copied().unwrap_or(known.dying);
         }
+        for (other, dying) in goal {
+            let name = World::name(other);
+            if other != self.unit
+                && !self.peers.contains_key(&name)
+                && let Some(data) = world.juju.read(self.unit, other)
+            {
+                self.peers.insert(name, Unit { data, dying });
+            }
+        }
     }
 
     /// Gives the turn back, as `JujuSide::release_turn`.

@@ -1,20 +1,23 @@
 //! What must hold of a life: checked as it goes on, and whole at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use valkey_operator::{
     juju::hook_tools::StatusKind,
     limits::{LEAVE_LIMIT, PASS_LIMIT},
     planner::{
-        Intent, Observation, Plan, invariants::violations, observation::Lease,
-        peer_data::UnitState, turn,
+        Intent, Observation, Plan,
+        invariants::violations,
+        observation::{Lease, Role},
+        peer_data::UnitState,
+        turn,
     },
     status,
 };
 
 use crate::{
     juju::{Attachment, Hook, Life},
-    models::{Acknowledged, Millis},
+    models::{Acknowledged, Millis, WriteId},
     observe,
     script::Harm,
     steps::ms,
@@ -64,6 +67,12 @@ pub struct Oracles {
     pub promoted: Vec<(Millis, String)>,
     /// Servers that were primary at the last look.
     primaries: Vec<String>,
+    /// Whether a disk was slow at any time.
+    pub slow_disk: bool,
+    /// Servers that were cut off from all others: which, from when, until when.
+    pub isolated: Vec<(String, Millis, Millis)>,
+    /// Writes that no server which could have been promoted had when another was.
+    nobodys: BTreeSet<WriteId>,
     /// Looks taken, steps planned, hooks run.
     pub looks: u64,
     /// Hooks run.
@@ -87,6 +96,9 @@ const CONSEQUENCES: Millis = 60_000;
 
 /// Time between two looks at who is primary.
 const LOOK: Millis = 100;
+
+/// How much longer what is written needs to reach a slow disk.
+const SLOW: Millis = 5_000;
 
 /// How long a displaced primary that nothing fences can go on after the end of a cut.
 const CONVERTED: Millis = 14_000;
@@ -269,7 +281,22 @@ pub fn reset(world: &mut World, unit: u8, host: &str) {
     world.note(u64::from(unit) << 8 | 98, || {
         format!("valkey/{unit} resets the Sentinel at {host}")
     });
-    if members.len() >= 2 && !bare.is_empty() && now > world.oracles.user_reset + 20_000 {
+    // A primary that has no replica has nothing to tell.
+    let attached = world
+        .cluster
+        .primaries()
+        .first()
+        .map(|&primary| primary.to_owned())
+        .and_then(|primary| world.cluster.look_at_server(&primary, &primary).ok())
+        .is_some_and(|primary| {
+            primary.replicas.iter().any(|replica| {
+                replica.online
+                    && (replica.host == host
+                        || members.iter().any(|(_, member)| *member == replica.host))
+            })
+        });
+    if attached && members.len() >= 2 && !bare.is_empty() && now > world.oracles.user_reset + 20_000
+    {
         world.breach(
             "reset",
             format!(
@@ -385,7 +412,12 @@ impl Oracles {
         {
             return true;
         }
-        let near = |moment: Millis| write.at + BEFORE >= moment && write.at <= moment + FENCE;
+        let before = if self.slow_disk {
+            BEFORE + SLOW
+        } else {
+            BEFORE
+        };
+        let near = |moment: Millis| write.at + before >= moment && write.at <= moment + FENCE;
         self.harmful.iter().any(|harm| {
             let consequences = harm.begin..harm.end + CONSEQUENCES;
             // What the fault itself took away, or what stood still and woke up.
@@ -397,7 +429,9 @@ impl Oracles {
                 .any(|(at, other)| other != host && consequences.contains(at) && near(*at));
             let unfenced =
                 !harm.fenced && write.at >= harm.begin && write.at <= harm.end + CONVERTED;
-            direct || displaced || unfenced
+            let unlucky = write.at + BEFORE >= harm.begin.saturating_sub(CONSEQUENCES)
+                && self.nobodys.contains(&write.write);
+            direct || displaced || unfenced || unlucky
         })
     }
 
@@ -420,6 +454,43 @@ impl Oracles {
     }
 }
 
+/// Notes which acknowledged writes no server had that could have been promoted instead of `host`.
+fn had_by_nobody(world: &mut World, host: &str) {
+    let now = world.now();
+    let missing = world.cluster.missing_on(host);
+    if missing.is_empty() {
+        return;
+    }
+    let others: Vec<String> = world
+        .machines
+        .values()
+        .filter(|machine| machine.on && !machine.frozen && machine.host != host)
+        .map(|machine| machine.host.clone())
+        .collect();
+    let promotable: Vec<String> = others
+        .into_iter()
+        .filter(|other| {
+            world
+                .cluster
+                .look_at_server(other, other)
+                .is_ok_and(|server| {
+                    server.priority > 0 && matches!(server.role, Role::Replica { .. })
+                })
+        })
+        .collect();
+    for write in missing {
+        let isolated = world.oracles.isolated.iter().any(|(by, begin, end)| {
+            *by == world.cluster.host_name(write.by) && write.at > begin + FENCE && write.at < *end
+        });
+        let had = promotable
+            .iter()
+            .any(|other| world.cluster.contains(other, write.write));
+        if !had && !isolated && write.at <= now {
+            world.oracles.nobodys.insert(write.write);
+        }
+    }
+}
+
 /// Looks from time to time at what needs no hook.
 pub async fn watch(ctx: Ctx) {
     loop {
@@ -439,6 +510,13 @@ pub async fn watch(ctx: Ctx) {
             oracles.primaries_are(now, &cluster.primaries());
             if before != oracles.promoted.len() {
                 trace.note(now, 110, || format!("primaries: {:?}", cluster.primaries()));
+                let promoted: Vec<String> = oracles.promoted[before..]
+                    .iter()
+                    .map(|(_, host)| host.clone())
+                    .collect();
+                for host in promoted {
+                    had_by_nobody(world, &host);
+                }
             }
         });
     }

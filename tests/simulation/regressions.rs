@@ -32,3 +32,54 @@ fn a_server_that_refuses_to_stop_is_not_waited_for() {
          10000 start-option 3",
     );
 }
+
+/// Who waited in its hook to leave took a unit that had joined meanwhile for a ghost, and reset
+/// every Sentinel again and again.
+#[test]
+fn who_leaves_knows_a_unit_that_came_while_it_waited() {
+    holds(
+        "seed=874 units=5 juju=4.0
+         66000 freeze-server 4 963
+         66000 remove-unit 3
+         67000 add-unit-reusing",
+    );
+}
+
+/// The same with a unit whose storage came back.
+#[test]
+fn who_leaves_knows_a_unit_that_came_back_while_it_waited() {
+    holds(
+        "seed=1749 units=5 juju=4.0
+         30000 detach-storage 4 52000
+         80000 reboot 2 17000
+         90000 remove-unit 0",
+    );
+}
+
+/// The leader took a member at a new address for a ghost and reset Sentinels for minutes.
+#[test]
+fn a_member_at_a_new_address_is_no_ghost() {
+    holds(
+        "seed=1281 units=3 juju=4.0
+         70000 move-address 2 870
+         70000 add-unit
+         70000 move-address 1 734",
+    );
+    holds(
+        "seed=677 units=3 juju=4.0
+         260000 add-unit-reusing
+         320000 reboot 1 750
+         320000 move-address 3 738",
+    );
+}
+
+/// The last member took the newest data along while a unit waited for its older storage.
+#[test]
+fn the_newest_data_stays_while_older_storage_is_to_come_back() {
+    holds(
+        "seed=1243 units=3 juju=silent
+         80000 remove-unit 0
+         130000 detach-storage 1 10000
+         139000 remove-unit 2",
+    );
+}
