@@ -46,6 +46,7 @@ pub struct Run {
 }
 
 /// Juju's side as it was when the run began, and what the run will write; `JujuSide` of the real one.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Side {
     /// Number of this unit.
     pub unit: u8,
@@ -87,6 +88,7 @@ impl DerefMut for Run {
 
 /// Why a step did not work.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "the words are for the trace")]
 pub enum Trouble {
     /// A process gave no good answer.
     Valkey(Failure),
@@ -337,19 +339,16 @@ impl Run {
                 return Err(format!("refused to break an invariant: {breach}"));
             }
             self.note_plan(&seen, &plan);
-            let carried = match self.carry_out(&seen, &plan).await {
-                Some(failed) => {
-                    if !matches!(plan, Plan::ActAndWait { .. }) {
-                        failure = Some(failed);
-                    }
-                    Carried::Failed
+            let carried = if let Some(failed) = self.carry_out(&seen, &plan).await {
+                if !matches!(plan, Plan::ActAndWait { .. }) {
+                    failure = Some(failed);
                 }
-                None => {
-                    if matches!(plan, Plan::Act { .. }) {
-                        failure = None;
-                    }
-                    Carried::Out
+                Carried::Failed
+            } else {
+                if matches!(plan, Plan::Act { .. }) {
+                    failure = None;
                 }
+                Carried::Out
             };
             let elapsed = Duration::from_millis(self.ctx.sim.now() - self.begun);
             match pacing.next(&plan, carried, elapsed) {

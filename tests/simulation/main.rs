@@ -52,6 +52,7 @@ fn play_seeds(from: u64, count: u64) -> Vec<(u64, String)> {
     let next = AtomicU64::new(from);
     let failed = Mutex::new(Vec::new());
     let looks = AtomicU64::new(0);
+    let hooks = AtomicU64::new(0);
     let virtual_ms = AtomicU64::new(0);
     let begun = Instant::now();
     let until = number("SIMULATE_UNTIL_MS").unwrap_or(0);
@@ -73,6 +74,7 @@ fn play_seeds(from: u64, count: u64) -> Vec<(u64, String)> {
                     match outcome {
                         Ok(outcome) => {
                             looks.fetch_add(outcome.looks, Ordering::Relaxed);
+                            hooks.fetch_add(outcome.hooks, Ordering::Relaxed);
                             virtual_ms.fetch_add(outcome.ended_at, Ordering::Relaxed);
                             if let Some(breach) = outcome.breaches.first() {
                                 let what = format!("{}: {}", breach.oracle, breach.what);
@@ -92,8 +94,9 @@ fn play_seeds(from: u64, count: u64) -> Vec<(u64, String)> {
         virtual_ms.into_inner() as f64 / 60_000.0 / count as f64,
     );
     println!(
-        "{count} seeds in {elapsed:.1} s: {:.1} seeds/s, {minutes:.1} virtual minutes and {} looks each",
+        "{count} seeds in {elapsed:.1} s: {:.1} seeds/s, {minutes:.1} virtual minutes, {} hooks and {} looks each",
         played / elapsed,
+        hooks.into_inner() / count.max(1),
         looks.into_inner() / count.max(1)
     );
     let mut failed = failed.into_inner().unwrap();

@@ -19,7 +19,6 @@ use crate::{
     juju::{Attachment, Hook, Life},
     models::{Acknowledged, Millis, WriteId},
     observe,
-    script::Harm,
     steps::ms,
     world::{Ctx, World, seconds},
 };
@@ -208,7 +207,7 @@ impl Oracles {
 
 /// Looks at the start of a server.
 pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data: bool) {
-    world.note(u64::from(unit) << 8 | 96, || {
+    world.note_of(unit, 96, || {
         format!(
             "valkey/{unit} starts its server {} data, {}",
             if has_data { "with" } else { "without" },
@@ -244,9 +243,7 @@ pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data
 
 /// Looks at the taking of the lease.
 pub fn leased(world: &mut World, unit: u8) {
-    world.note(u64::from(unit) << 8 | 97, || {
-        format!("valkey/{unit} holds the lease")
-    });
+    world.note_of(unit, 97, || format!("valkey/{unit} holds the lease"));
 }
 
 /// Looks at a reset: no other Sentinel may be without its replicas at that moment.
@@ -278,7 +275,7 @@ pub fn reset(world: &mut World, unit: u8, host: &str) {
         })
         .map(|(other, _)| *other)
         .collect();
-    world.note(u64::from(unit) << 8 | 98, || {
+    world.note_of(unit, 98, || {
         format!("valkey/{unit} resets the Sentinel at {host}")
     });
     // A primary that has no replica has nothing to tell.
@@ -391,14 +388,14 @@ pub fn losses(world: &mut World) {
     }
     for (by, writes) in unexcused {
         let host = world.cluster.host_name(by).to_owned();
-        let (first, last) = (writes[0].at, writes[writes.len() - 1].at);
+        let (begin, end) = (writes[0].at, writes[writes.len() - 1].at);
         world.breach(
             "O1",
             format!(
                 "{} acknowledged writes of {host} are lost, from {:.3} to {:.3} s",
                 writes.len(),
-                seconds(first),
-                seconds(last)
+                seconds(begin),
+                seconds(end)
             ),
         );
     }
@@ -520,13 +517,4 @@ pub async fn watch(ctx: Ctx) {
             }
         });
     }
-}
-
-/// Returns whether a script only does what is planned.
-pub fn planned_only(world: &World) -> bool {
-    world
-        .script
-        .faults
-        .iter()
-        .all(|(_, fault)| fault.harm() == Harm::None)
 }

@@ -78,8 +78,7 @@ fn candidates(script: &Script) -> Vec<Script> {
         let last: Option<u64> = words.last().and_then(|word| word.parse().ok());
         if let Some(last) = last.filter(|last| words.len() > 2 && *last > 1_000) {
             for shorter in [last / 2, last / 1_000 * 1_000] {
-                let mut changed = words[..words.len() - 1].join(" ");
-                changed.push_str(&format!(" {shorter}"));
+                let changed = format!("{} {shorter}", words[..words.len() - 1].join(" "));
                 if let Ok(fault) = changed.parse()
                     && shorter != last
                 {

@@ -67,9 +67,9 @@ pub async fn run(ctx: Ctx, unit: u8) {
             }
             if now >= tick_at {
                 tick_at = now + ms(WATCH_PERIOD);
-                let unix = world.unix_now();
+                let seconds = world.unix_now();
                 if let Some(machine) = world.machines.get_mut(&unit)
-                    && machine.wake.is_some_and(|at| at <= unix)
+                    && machine.wake.is_some_and(|at| at <= seconds)
                 {
                     machine.wake = None;
                     wake = true;

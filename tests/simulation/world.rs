@@ -2,10 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use valkey_operator::planner::{
-    Observation, Plan, Step, UnitName,
-    peer_data::{AppData, Grant},
-};
+use valkey_operator::planner::{Observation, Plan, Step, UnitName, peer_data::Position};
 
 use crate::{
     juju::Juju,
@@ -18,6 +15,7 @@ use crate::{
 
 /// What decides: the charm's own functions, or planted wrong ones.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Deciders {
     /// Decides what a unit does next.
     pub plan: fn(&Observation) -> Plan,
@@ -33,12 +31,8 @@ pub struct Deciders {
     pub steal_lease: bool,
     /// Whether a deposed leader's write of the application's databag is accepted.
     pub late_leader_writes: bool,
-    /// Whether writes of a hook that failed are kept.
-    pub keep_failed_writes: bool,
     /// What the watcher writes down is changed by this.
-    pub position: fn(&mut valkey_operator::planner::peer_data::Position),
-    /// What the leader's databag is changed by before it is committed.
-    pub grant: fn(&AppData) -> Option<Grant>,
+    pub position: fn(&mut Position),
 }
 
 impl Deciders {
@@ -52,9 +46,7 @@ impl Deciders {
             blind_handover: false,
             steal_lease: false,
             late_leader_writes: false,
-            keep_failed_writes: false,
             position: |_| {},
-            grant: |app| app.turn.clone(),
         }
     }
 }
@@ -184,6 +176,11 @@ impl World {
     pub fn note(&mut self, what: u64, text: impl FnOnce() -> String) {
         let now = self.now();
         self.trace.note(now, what, text);
+    }
+
+    /// Notes that something happened to a unit.
+    pub fn note_of(&mut self, unit: u8, what: u64, text: impl FnOnce() -> String) {
+        self.note(u64::from(unit) * 1_000 + what, text);
     }
 
     /// Notes that something is wrong.

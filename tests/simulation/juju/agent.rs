@@ -28,7 +28,7 @@ pub struct Staged {
 /// How a run of the charm ended.
 pub enum Ended {
     /// Exit 0.
-    Well(Staged),
+    Well(Box<Staged>),
     /// Another exit.
     Failed(String),
     /// Killed from outside.
@@ -57,7 +57,7 @@ impl Future for Killable {
         if killed {
             return Poll::Ready(Ended::Killed);
         }
-        polled.map(|ended| ended.map_or_else(Ended::Failed, Ended::Well))
+        polled.map(|ended| ended.map_or_else(Ended::Failed, |staged| Ended::Well(Box::new(staged))))
     }
 }
 
@@ -109,9 +109,7 @@ pub async fn run(ctx: Ctx, unit: u8) {
 
 /// What the charm is told by the hook itself is read anew from here on.
 fn begin(world: &mut World, unit: u8, hook: Hook) {
-    world.note(u64::from(unit) << 8 | 30, || {
-        format!("valkey/{unit} begins {hook:?}")
-    });
+    world.note_of(unit, 30, || format!("valkey/{unit} begins {hook:?}"));
     let of = |world: &World, other: u8| {
         let known = &world.juju.units[&other];
         (known.bag.clone(), known.version)
@@ -172,9 +170,7 @@ fn conclude(world: &mut World, unit: u8, hook: Hook, ended: Ended) {
         },
         Ended::Failed(why) => (false, why),
         Ended::Killed => {
-            world.note(u64::from(unit) << 8 | 31, || {
-                format!("valkey/{unit} {hook:?} killed")
-            });
+            world.note_of(unit, 31, || format!("valkey/{unit} {hook:?} killed"));
             if hook == Hook::Exec {
                 exec_ended(world, unit, false);
             } else if let Some(known) = world.juju.units.get_mut(&unit) {
@@ -189,21 +185,15 @@ fn conclude(world: &mut World, unit: u8, hook: Hook, ended: Ended) {
         }
     };
     if hook == Hook::Exec {
-        world.note(u64::from(unit) << 8 | 32, || {
-            format!("valkey/{unit} woken pass ends {why}")
-        });
+        world.note_of(unit, 32, || format!("valkey/{unit} woken pass ends {why}"));
         exec_ended(world, unit, committed);
         return;
     }
     if committed {
-        world.note(u64::from(unit) << 8 | 33, || {
-            format!("valkey/{unit} commits {hook:?}")
-        });
+        world.note_of(unit, 33, || format!("valkey/{unit} commits {hook:?}"));
         take_effect(world, unit, hook);
     } else {
-        world.note(u64::from(unit) << 8 | 34, || {
-            format!("valkey/{unit} {hook:?} fails: {why}")
-        });
+        world.note_of(unit, 34, || format!("valkey/{unit} {hook:?} fails: {why}"));
         world.oracles.hook_failed(now, unit, hook, &why);
         if let Some(known) = world.juju.units.get_mut(&unit) {
             let pause = known
@@ -250,7 +240,7 @@ fn commit(world: &mut World, unit: u8, staged: &Staged) -> Result<(), String> {
     {
         world.juju.app.clone_from(app);
         world.juju.app_version += 1;
-        world.note(u64::from(unit) << 8 | 35, || {
+        world.note_of(unit, 35, || {
             format!(
                 "application: founding {:?} turn {:?}",
                 app.founding.as_ref().map(|founding| (

@@ -41,11 +41,11 @@ impl Juju {
         if alive {
             self.living(number, unit, now)
         } else {
-            Some(self.leaving(unit))
+            Some(Self::leaving(unit))
         }
     }
 
-    fn leaving(&self, unit: &Unit) -> Hook {
+    fn leaving(unit: &Unit) -> Hook {
         if let Some(member) = unit.members.keys().next() {
             Hook::Departed(*member)
         } else if unit.started && !unit.stopped {

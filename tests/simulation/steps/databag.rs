@@ -41,9 +41,7 @@ pub async fn set_state(run: &mut Run, state: UnitState) {
     let unit = run.unit;
     run.ctx.with(|world| {
         world.oracles.joined |= state == UnitState::Member;
-        world.note(u64::from(unit) << 8 | 50, || {
-            format!("valkey/{unit} is {state:?} now")
-        });
+        world.note_of(unit, 50, || format!("valkey/{unit} is {state:?} now"));
     });
 }
 

@@ -75,7 +75,10 @@ async fn try_lease(run: &Run, seen: &Observation) -> Result<(), Trouble> {
         return trouble("another unit holds it");
     }
     let deadline = run.ctx.sim.now() + ms(LEASE_CONFIRM_LIMIT);
-    while wanted > 0 {
+    loop {
+        if wanted == 0 {
+            break;
+        }
         match run.server(&host, ServerCommand::Wait).await? {
             Reply::Count(count) if count >= wanted => break,
             _ if run.ctx.sim.now() >= deadline => {
