@@ -301,7 +301,7 @@ mod tests {
         run(&sim);
         assert_eq!(
             *log.borrow(),
-            vec![(10, "early"), (20, "frozen"), (30, "late")]
+            vec![(10, "early"), (25, "frozen"), (30, "late")]
         );
     }
 }
