@@ -25,6 +25,7 @@ mod observe;
 mod oracles;
 #[cfg(test)]
 mod regressions;
+mod planted;
 mod script;
 mod shrink;
 mod steps;

@@ -1,0 +1,484 @@
+//! Wrong versions of decisions, each of which a careless change could bring: every one must be found.
+//!
+//! The scripts were found by playing seeds with the wrong version and shrinking the first failure
+//! (`scripts/simulate --planted NAME`). Each must break a promise that is named here, and none with
+//! the charm's own decisions.
+
+use std::collections::BTreeMap;
+
+use valkey_operator::planner::{
+    self, Intent, Observation, Plan, Reason, Step, UnitName,
+    leader,
+    numbers::sentinel_quorum,
+    observation::{Process, Role},
+    peer_data::{Founding, FoundingReason, TurnKind, UnitState},
+    turn::{self, Claim},
+};
+
+use crate::{generate, life, script::Script, shrink, world::Deciders};
+
+/// A wrong version of a decision.
+pub struct Planted {
+    /// What is wrong.
+    pub name: &'static str,
+    /// Decides wrongly.
+    pub deciders: fn() -> Deciders,
+    /// A life in which it does harm.
+    script: &'static str,
+    /// The promises that it may break first.
+    breaks: &'static [&'static str],
+}
+
+/// Every wrong version.
+pub const PLANTED: &[Planted] = &[
+    Planted {
+        name: "grants two turns",
+        deciders: || Deciders { duties: two_turns, ..Deciders::real() },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "raises the quorum before the new Sentinel is known",
+        deciders: || with_plan(early_quorum),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "calls a unit a member before the Sentinels know it",
+        deciders: || with_plan(joined_early),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "resets all Sentinels at once",
+        deciders: || Deciders { reset_all: true, ..Deciders::real() },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "promotes by unit number",
+        deciders: || with_plan(promotes_by_number),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "compares offsets across histories",
+        deciders: || Deciders {
+            plan: |seen| planner::plan(&flattened(seen)),
+            duties: |seen| leader::duties(&flattened(seen)),
+            ..Deciders::real()
+        },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "hands over to a unit that leaves too",
+        deciders: || with_plan(to_a_leaver),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "asks for the turn anew in every hook",
+        deciders: || with_plan(asks_anew),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "skips the restart gate",
+        deciders: || with_plan(no_gate),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "never fences",
+        deciders: || with_plan(no_fence),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "lowers the fence only when it is restarted",
+        deciders: || with_plan(late_fence),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "hands over without pause, votes and proof",
+        deciders: || Deciders { blind_handover: true, ..Deciders::real() },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "takes the lease from whoever holds it",
+        deciders: || Deciders { steal_lease: true, ..Deciders::real() },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "lets a deposed leader write",
+        deciders: || Deciders { late_leader_writes: true, ..Deciders::real() },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "makes a replica promotable before its first sync",
+        deciders: || with_plan(promotable_at_once),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "counts only the units that answer",
+        deciders: || Deciders {
+            plan: |seen| planner::plan(&living(seen)),
+            duties: |seen| leader::duties(&living(seen)),
+            ..Deciders::real()
+        },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "writes Sentinel's file anew at each start",
+        deciders: || with_plan(fresh_sentinel),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "founds anew when nobody serves",
+        deciders: || Deciders { duties: founds_anew, ..Deciders::real() },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "leaves without handing over",
+        deciders: || with_plan(leaves_at_once),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "lets the last copy leave",
+        deciders: || with_plan(last_copy_leaves),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "leaves without being forgotten",
+        deciders: || Deciders {
+            plan: without_forgetting,
+            duties: leader::duties,
+            ..Deciders::real()
+        },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "promotes at the first silence",
+        deciders: || with_plan(impatient),
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+    Planted {
+        name: "records an old position",
+        deciders: || Deciders {
+            position: |position| position.offset = 0,
+            ..Deciders::real()
+        },
+        script: "seed=1 units=3 juju=3.6",
+        breaks: &[],
+    },
+];
+
+fn with_plan(plan: fn(&Observation) -> Plan) -> Deciders {
+    Deciders { plan, ..Deciders::real() }
+}
+
+/// Returns the charm's plan with its steps changed.
+fn changed(seen: &Observation, change: impl FnOnce(&mut Vec<Step>)) -> Plan {
+    let mut plan = planner::plan(seen);
+    if let Plan::Act { steps, .. } | Plan::ActAndPoll { steps, .. } | Plan::ActAndWait { steps, .. } = &mut plan {
+        change(steps);
+        // A plan to act that has nothing to do would be looked at again for ever.
+        if steps.is_empty() {
+            return Plan::Settled;
+        }
+    }
+    plan
+}
+
+fn acts(steps: Vec<Step>) -> Plan {
+    Plan::Act { steps, why: "planted".to_owned() }
+}
+
+/// Grants the turn to whoever asks, whether or not another holds it.
+fn two_turns(seen: &Observation) -> Vec<Step> {
+    let claims: BTreeMap<UnitName, Claim> = seen
+        .units
+        .iter()
+        .map(|(name, unit)| {
+            let claim = Claim { request: unit.data.turn.clone(), dying: unit.dying };
+            (name.clone(), claim)
+        })
+        .collect();
+    let mut steps = leader::duties(seen);
+    steps.retain(|step| !matches!(step, Step::GrantTurn(_)));
+    let wanted = turn::next_grant(None, &claims);
+    if seen.leader && wanted != seen.app_wanted.turn {
+        steps.push(Step::GrantTurn(wanted));
+    }
+    steps
+}
+
+fn early_quorum(seen: &Observation) -> Plan {
+    changed(seen, |steps| {
+        let joins = seen.mine().data.state == UnitState::New
+            && steps.iter().any(|step| matches!(step, Step::StartServer { follow: Some(_), .. }));
+        if joins {
+            let on = seen.members();
+            let quorum = sentinel_quorum(on.len() + 1);
+            steps.insert(0, Step::SetQuorum { on, quorum });
+        }
+    })
+}
+
+fn joined_early(seen: &Observation) -> Plan {
+    let plan = planner::plan(seen);
+    if seen.mine().data.state == UnitState::New && matches!(plan.reason(), Some(Reason::Discovery { .. })) {
+        return acts(vec![
+            Step::SetState(UnitState::Member),
+            Step::RecordPosition,
+            Step::ReleaseTurn,
+            Step::ReleaseLease,
+        ]);
+    }
+    plan
+}
+
+fn promotes_by_number(seen: &Observation) -> Plan {
+    changed(seen, |steps| {
+        for step in steps {
+            if let Step::Promote { to } = step
+                && let Some(first) = seen.members().into_iter().find(|unit| {
+                    seen.server(unit).is_some_and(|server| {
+                        server.loading.is_none() && matches!(server.role, Role::Replica { syncing: None, .. })
+                    })
+                })
+            {
+                *to = first;
+            }
+        }
+    })
+}
+
+/// Hides everything but the offset of what the units recorded.
+fn flattened(seen: &Observation) -> Observation {
+    let mut seen = seen.clone();
+    for unit in seen.units.values_mut() {
+        if let Some(position) = &mut unit.data.position {
+            position.history = "one".to_owned();
+            position.epoch = 1;
+            position.primary = false;
+        }
+    }
+    seen
+}
+
+fn to_a_leaver(seen: &Observation) -> Plan {
+    let mut blind = seen.clone();
+    for (name, unit) in &mut blind.units {
+        if *name != seen.me {
+            unit.dying = false;
+        }
+    }
+    planner::plan(&blind)
+}
+
+fn asks_anew(seen: &Observation) -> Plan {
+    match planner::plan(seen) {
+        Plan::Wait(reason @ Reason::Turn { kind: TurnKind::Start, .. }) => Plan::ActAndWait {
+            steps: vec![Step::RequestTurn(TurnKind::Start)],
+            reason,
+        },
+        plan => plan,
+    }
+}
+
+/// Brings a former primary back as a primary, whatever the others say.
+fn no_gate(seen: &Observation) -> Plan {
+    let was_primary = seen.mine().data.position.as_ref().is_some_and(|position| position.primary);
+    let member = seen.mine().data.state == UnitState::Member;
+    let stopped = seen.local.server == Process::Stopped;
+    if seen.intent == Intent::Reconcile && member && stopped && was_primary && seen.serving().is_empty() {
+        return acts(vec![Step::StartServer { follow: None, min_replicas: 0, from_snapshot: false }]);
+    }
+    planner::plan(seen)
+}
+
+fn no_fence(seen: &Observation) -> Plan {
+    let mut blind = seen.clone();
+    for server in blind.servers.values_mut() {
+        if let planner::observation::Seen::Known(server) = server {
+            server.min_replicas = None;
+        }
+    }
+    let mut plan = planner::plan(&blind);
+    if let Plan::Act { steps, .. } = &mut plan {
+        steps.retain(|step| !matches!(step, Step::SetMinReplicas { .. }));
+        for step in steps.iter_mut() {
+            if let Step::StartServer { min_replicas, .. } = step {
+                *min_replicas = 0;
+            }
+        }
+        if steps.is_empty() {
+            return Plan::Settled;
+        }
+    }
+    plan
+}
+
+fn late_fence(seen: &Observation) -> Plan {
+    let members = seen.members().len();
+    changed(seen, |steps| {
+        steps.retain(|step| match step {
+            Step::SetMinReplicas { value, .. } => *value >= planner::numbers::min_replicas_to_write(members),
+            _ => true,
+        });
+    })
+}
+
+fn promotable_at_once(seen: &Observation) -> Plan {
+    changed(seen, |steps| {
+        let starts = steps.iter().position(|step| matches!(step, Step::StartServer { follow: Some(_), .. }));
+        if let Some(index) = starts {
+            steps.insert(index + 1, Step::SetPromotable(true));
+        }
+    })
+}
+
+/// Shows only the units whose processes answer.
+fn living(seen: &Observation) -> Observation {
+    let mut living = seen.clone();
+    living.units.retain(|name, unit| {
+        *name == seen.me
+            || unit.data.state != UnitState::Member
+            || seen.server(name).is_some()
+            || seen.sentinel(name).is_some()
+    });
+    living
+}
+
+fn fresh_sentinel(seen: &Observation) -> Plan {
+    changed(seen, |steps| {
+        for step in steps {
+            if let Step::StartSentinel { fresh, .. } = step {
+                *fresh = true;
+            }
+        }
+    })
+}
+
+fn founds_anew(seen: &Observation) -> Vec<Step> {
+    let mut steps = leader::duties(seen);
+    if let Some(current) = &seen.app_wanted.founding
+        && seen.leader
+        && current.done
+        && seen.serving().is_empty()
+    {
+        steps.push(Step::NameFounder(Founding {
+            unit: seen.me.clone(),
+            generation: current.generation + 1,
+            reason: FoundingReason::Found,
+            done: false,
+        }));
+    }
+    steps
+}
+
+fn leaves_at_once(seen: &Observation) -> Plan {
+    if seen.intent == Intent::Leave && seen.local.server == Process::Running {
+        return acts(vec![Step::StopSentinel, Step::StopServer]);
+    }
+    planner::plan(seen)
+}
+
+fn last_copy_leaves(seen: &Observation) -> Plan {
+    match planner::plan(seen) {
+        Plan::Poll(Reason::LastCopy(_)) | Plan::Refuse(Reason::LastCopy(_)) => {
+            let stopped = seen.local.server == Process::Stopped;
+            if stopped {
+                acts(vec![Step::SetState(UnitState::Left)])
+            } else {
+                acts(vec![Step::StopSentinel, Step::StopServer])
+            }
+        }
+        plan => plan,
+    }
+}
+
+/// Leaves as soon as the processes are stopped, and clears nobody away.
+fn without_forgetting(seen: &Observation) -> Plan {
+    changed(seen, |steps| {
+        let forgets = steps.iter().any(|step| matches!(step, Step::Forget { .. }));
+        if forgets && seen.intent == Intent::Leave {
+            *steps = vec![Step::SetState(UnitState::Left), Step::ReleaseLease];
+        } else {
+            steps.retain(|step| !matches!(step, Step::Forget { .. }));
+        }
+    })
+}
+
+/// Takes a primary that one Sentinel cannot reach for one that is gone for good.
+fn impatient(seen: &Observation) -> Plan {
+    let mut hasty = seen.clone();
+    for sentinel in hasty.sentinels.values_mut() {
+        if let planner::observation::Seen::Known(sentinel) = sentinel
+            && let Some(monitor) = &mut sentinel.monitor
+            && monitor.down
+        {
+            monitor.agreed_down = true;
+            monitor.failing_over = false;
+            monitor.down_for_ms = planner::OUTAGE_PATIENCE_MS;
+        }
+    }
+    planner::plan(&hasty)
+}
+
+/// Looks for a life in which a wrong version does harm, and shrinks it.
+pub fn search(name: &str, from: u64, count: u64) {
+    let planted = PLANTED.iter().find(|planted| planted.name == name);
+    let planted = planted.unwrap_or_else(|| panic!("nothing is planted under the name {name:?}"));
+    for seed in from..from + count {
+        let script = generate::script(seed);
+        let deciders = (planted.deciders)();
+        let wrong = life::play(&script, deciders, false, 0).breaches;
+        if !wrong.is_empty() && life::play(&script, Deciders::real(), false, 0).breaches.is_empty() {
+            let (script, what) = shrink::shrink(&script, deciders);
+            println!("{name}: seed {seed}, {what}\n{script}");
+            return;
+        }
+    }
+    println!("{name}: not found in {count} seeds from {from}");
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    if let Ok(name) = std::env::var("SIMULATE_PLANTED") {
+        let number = |name: &str, or| crate::number(name).unwrap_or(or);
+        for planted in PLANTED.iter().filter(|planted| name == "all" || name == planted.name) {
+            search(planted.name, number("SIMULATE_FROM", 1), number("SIMULATE_SEEDS", 300));
+        }
+        return;
+    }
+    let mut missed = Vec::new();
+    for planted in PLANTED {
+        let script: Script = planted.script.parse().unwrap();
+        let wrong = life::play(&script, (planted.deciders)(), false, 0).breaches;
+        let first = wrong.first().map_or("nothing", |breach| breach.oracle);
+        println!("{}: {first}", planted.name);
+        if !planted.breaks.contains(&first) {
+            missed.push(format!("{}: found by {first}, not by {:?}", planted.name, planted.breaks));
+        }
+        let right = life::play(&script, Deciders::real(), false, 0).breaches;
+        if let Some(breach) = right.first() {
+            missed.push(format!("the charm itself fails where it {}: {breach:?}", planted.name));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
