@@ -298,9 +298,12 @@ impl Run {
     /// Sends a command to a Sentinel.
     pub async fn sentinel(&self, at: &str, command: SentinelCommand) -> Result<Reply, Failure> {
         self.ctx.sleep(COMMAND).await;
-        let answer = self
-            .ctx
-            .with(|world| world.cluster.sentinel_command(&self.host, at, &command));
+        let answer = self.ctx.with(|world| {
+            if matches!(command, SentinelCommand::Reset) {
+                crate::oracles::reset(world, self.unit, at);
+            }
+            world.cluster.sentinel_command(&self.host, at, &command)
+        });
         self.delayed(answer).await
     }
 

@@ -94,6 +94,7 @@ pub fn play(script: &Script, deciders: Deciders, verbose: bool, until: Millis) -
     }
     ctx.with(|world| {
         oracles::losses(world);
+        oracles::gaps(world);
         let digest = world.trace.digest()
             ^ world.cluster.digest()
             ^ (world.cluster.acknowledged().len() as u64) << 32;

@@ -23,9 +23,9 @@ mod life;
 mod machine;
 mod observe;
 mod oracles;
+mod planted;
 #[cfg(test)]
 mod regressions;
-mod planted;
 mod script;
 mod shrink;
 mod steps;

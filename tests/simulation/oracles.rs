@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use valkey_operator::{
     juju::hook_tools::StatusKind,
-    limits::{LEAVE_LIMIT, PASS_LIMIT},
+    limits::{LEASE_TTL, LEAVE_LIMIT, PASS_LIMIT},
     planner::{
-        Intent, Observation, Plan,
+        Intent, Observation, Plan, Step,
         invariants::violations,
+        numbers::sentinel_quorum,
         observation::{Lease, Role},
         peer_data::UnitState,
         turn,
@@ -19,6 +20,7 @@ use crate::{
     juju::{Attachment, Hook, Life},
     models::{Acknowledged, Millis, WriteId},
     observe,
+    script::Fault,
     steps::ms,
     world::{Ctx, World, seconds},
 };
@@ -72,6 +74,10 @@ pub struct Oracles {
     pub isolated: Vec<(String, Millis, Millis)>,
     /// Writes that no server which could have been promoted had when another was.
     nobodys: BTreeSet<WriteId>,
+    /// Who took the lease last, and when.
+    lease: Option<(u8, Millis)>,
+    /// Units whose running hook acts under the turn.
+    acting: BTreeSet<u8>,
     /// Looks taken, steps planned, hooks run.
     pub looks: u64,
     /// Hooks run.
@@ -113,6 +119,7 @@ impl Oracles {
     /// Notes how long a hook took.
     pub fn hook_took(&mut self, unit: u8, hook: Hook, begun: Millis, now: Millis) {
         self.hooks += 1;
+        self.acting.remove(&unit);
         let limit = if hook == Hook::StorageDetaching {
             ms(LEAVE_LIMIT)
         } else {
@@ -145,9 +152,59 @@ impl Oracles {
     }
 }
 
-/// Looks at a decision.
-pub fn decided(world: &mut World, _unit: u8, _seen: &Observation, _plan: &Plan) {
+/// Looks at a decision: the set is counted larger only once every active Sentinel knows the new one.
+pub fn decided(world: &mut World, unit: u8, seen: &Observation, plan: &Plan) {
     world.oracles.looks += 1;
+    holds_turn(world, unit, seen);
+    let me = seen.local.address.as_str();
+    let member = seen.mine().data.state == UnitState::Member;
+    let unaware = seen
+        .other_members()
+        .into_iter()
+        .filter(|unit| {
+            seen.monitor(unit).is_some_and(|monitor| {
+                let sentinel = monitor.others.iter().any(|other| other.host == me);
+                let replica = monitor.replicas.iter().any(|other| other.host == me);
+                !sentinel || !(replica || monitor.primary == me)
+            })
+        })
+        .collect::<Vec<_>>();
+    let joined = member || unaware.is_empty();
+    let belong = seen.voters() + usize::from(!member && joined);
+    for step in plan.steps() {
+        match step {
+            Step::SetQuorum { quorum, .. } if *quorum > sentinel_quorum(belong) => {
+                world.breach(
+                    "quorum",
+                    format!("{} sets quorum {quorum} for {belong} Sentinels", seen.me),
+                );
+            }
+            Step::SetState(UnitState::Member) if !joined => {
+                let why = format!(
+                    "{} counts itself, and {} does not know it",
+                    seen.me, unaware[0]
+                );
+                world.breach("joined", why);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Notes who acts under the turn: never two at the same time.
+fn holds_turn(world: &mut World, unit: u8, seen: &Observation) {
+    if !seen.holds_turn() {
+        world.oracles.acting.remove(&unit);
+        return;
+    }
+    let other = world.oracles.acting.iter().copied().find(|other| {
+        let there = world.juju.units.get(other);
+        *other != unit && there.is_some_and(|known| known.life == Life::Alive)
+    });
+    if let Some(other) = other {
+        world.breach("turn", format!("valkey/{unit} and valkey/{other} both act under it"));
+    }
+    world.oracles.acting.insert(unit);
 }
 
 /// Looks at the status that a pass leads to: never active while two serve or nobody does.
@@ -241,9 +298,31 @@ pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data
     }
 }
 
-/// Looks at the taking of the lease.
+/// Looks at the taking of the lease: not from another that took it and has neither returned nor lost it.
 pub fn leased(world: &mut World, unit: u8) {
-    world.note_of(unit, 97, || format!("valkey/{unit} holds the lease"));
+    world.note(u64::from(unit) << 8 | 97, || {
+        format!("valkey/{unit} holds the lease")
+    });
+    let now = world.now();
+    if let Some((other, at)) = world.oracles.lease.replace((unit, now)) {
+        let ended = now >= at + ms(LEASE_TTL);
+        // A failover, or a user's FLUSHALL, may have taken the key along.
+        let lost = world.oracles.promoted.last().is_some_and(|(moment, _)| *moment >= at)
+            || world.oracles.flushed.is_some_and(|moment| moment >= at);
+        if other != unit && !ended && !lost {
+            world.breach(
+                "lease",
+                format!("valkey/{unit} takes the lease that valkey/{other} holds"),
+            );
+        }
+    }
+}
+
+/// Notes that the lease was given back.
+pub fn lease_returned(world: &mut World, unit: u8) {
+    if world.oracles.lease.is_some_and(|(holder, _)| holder == unit) {
+        world.oracles.lease = None;
+    }
 }
 
 /// Looks at a reset: no other Sentinel may be without its replicas at that moment.
@@ -361,6 +440,40 @@ pub fn unsettled(world: &mut World) -> Option<String> {
     }
     (now > world.oracles.written_at + 3_000).then(|| "no write is acknowledged".to_owned())
 }
+
+/// Longest that clients may be without an answer where all that happened was planned.
+///
+/// A hand-over takes milliseconds, a client half a second to look for the primary anew; the rest is for
+/// a fence that is lowered just in time.
+const PLANNED_GAP: Millis = 1_500;
+
+/// Checks at the end how long clients could not write, where only planned operations ran.
+pub fn gaps(world: &mut World) {
+    let planned = world.script.faults.iter().all(|(_, fault)| {
+        matches!(
+            fault,
+            Fault::AddUnit {} | Fault::RemoveUnit { .. } | Fault::MoveLeader { .. } | Fault::StartOption { .. }
+        )
+    });
+    if !planned || world.script.units < 3 || world.juju.alive().is_empty() {
+        return;
+    }
+    let writes = world.cluster.acknowledged();
+    let worst = writes
+        .windows(2)
+        .filter(|pair| pair[0].at >= DEPLOYED)
+        .map(|pair| (pair[1].at.saturating_sub(pair[0].at), pair[0].at))
+        .max();
+    if let Some((gap, at)) = worst.filter(|(gap, _)| *gap > PLANNED_GAP) {
+        world.breach(
+            "O5",
+            format!("no write was acknowledged for {gap} ms from {:.3} s on", seconds(at)),
+        );
+    }
+}
+
+/// When every deployment is done.
+const DEPLOYED: Millis = 45_000;
 
 /// Checks at the end which acknowledged writes were lost, and whether that was promised.
 pub fn losses(world: &mut World) {

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 
 use valkey_operator::planner::{
-    self, Intent, Observation, Plan, Reason, Step, UnitName,
-    leader,
+    self, Intent, Observation, Plan, Reason, Step, UnitName, leader,
     numbers::sentinel_quorum,
     observation::{Process, Role},
     peer_data::{Founding, FoundingReason, TurnKind, UnitState},
@@ -33,7 +32,10 @@ pub struct Planted {
 pub const PLANTED: &[Planted] = &[
     Planted {
         name: "grants two turns",
-        deciders: || Deciders { duties: two_turns, ..Deciders::real() },
+        deciders: || Deciders {
+            duties: two_turns,
+            ..Deciders::real()
+        },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
@@ -51,20 +53,23 @@ pub const PLANTED: &[Planted] = &[
     },
     Planted {
         name: "resets all Sentinels at once",
-        deciders: || Deciders { reset_all: true, ..Deciders::real() },
+        deciders: || Deciders {
+            reset_all: true,
+            ..Deciders::real()
+        },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
     Planted {
         name: "promotes by unit number",
-        deciders: || with_plan(promotes_by_number),
+        deciders: || Deciders { blind_handover: true, ..with_plan(promotes_by_number) },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
     Planted {
         name: "compares offsets across histories",
         deciders: || Deciders {
-            plan: |seen| planner::plan(&flattened(seen)),
+            plan: by_offset_alone,
             duties: |seen| leader::duties(&flattened(seen)),
             ..Deciders::real()
         },
@@ -103,19 +108,28 @@ pub const PLANTED: &[Planted] = &[
     },
     Planted {
         name: "hands over without pause, votes and proof",
-        deciders: || Deciders { blind_handover: true, ..Deciders::real() },
+        deciders: || Deciders {
+            blind_handover: true,
+            ..Deciders::real()
+        },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
     Planted {
         name: "takes the lease from whoever holds it",
-        deciders: || Deciders { steal_lease: true, ..Deciders::real() },
+        deciders: || Deciders {
+            steal_lease: true,
+            ..Deciders::real()
+        },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
     Planted {
         name: "lets a deposed leader write",
-        deciders: || Deciders { late_leader_writes: true, ..Deciders::real() },
+        deciders: || Deciders {
+            late_leader_writes: true,
+            ..Deciders::real()
+        },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
@@ -143,7 +157,10 @@ pub const PLANTED: &[Planted] = &[
     },
     Planted {
         name: "founds anew when nobody serves",
-        deciders: || Deciders { duties: founds_anew, ..Deciders::real() },
+        deciders: || Deciders {
+            duties: founds_anew,
+            ..Deciders::real()
+        },
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
@@ -187,13 +204,19 @@ pub const PLANTED: &[Planted] = &[
 ];
 
 fn with_plan(plan: fn(&Observation) -> Plan) -> Deciders {
-    Deciders { plan, ..Deciders::real() }
+    Deciders {
+        plan,
+        ..Deciders::real()
+    }
 }
 
 /// Returns the charm's plan with its steps changed.
 fn changed(seen: &Observation, change: impl FnOnce(&mut Vec<Step>)) -> Plan {
     let mut plan = planner::plan(seen);
-    if let Plan::Act { steps, .. } | Plan::ActAndPoll { steps, .. } | Plan::ActAndWait { steps, .. } = &mut plan {
+    if let Plan::Act { steps, .. }
+    | Plan::ActAndPoll { steps, .. }
+    | Plan::ActAndWait { steps, .. } = &mut plan
+    {
         change(steps);
         // A plan to act that has nothing to do would be looked at again for ever.
         if steps.is_empty() {
@@ -204,7 +227,10 @@ fn changed(seen: &Observation, change: impl FnOnce(&mut Vec<Step>)) -> Plan {
 }
 
 fn acts(steps: Vec<Step>) -> Plan {
-    Plan::Act { steps, why: "planted".to_owned() }
+    Plan::Act {
+        steps,
+        why: "planted".to_owned(),
+    }
 }
 
 /// Grants the turn to whoever asks, whether or not another holds it.
@@ -213,13 +239,20 @@ fn two_turns(seen: &Observation) -> Vec<Step> {
         .units
         .iter()
         .map(|(name, unit)| {
-            let claim = Claim { request: unit.data.turn.clone(), dying: unit.dying };
+            let claim = Claim {
+                request: unit.data.turn.clone(),
+                dying: unit.dying,
+            };
             (name.clone(), claim)
         })
         .collect();
     let mut steps = leader::duties(seen);
     steps.retain(|step| !matches!(step, Step::GrantTurn(_)));
     let wanted = turn::next_grant(None, &claims);
+    let founded = seen.app_wanted.founding.as_ref().is_some_and(|founding| founding.done);
+    if !founded {
+        return leader::duties(seen);
+    }
     if seen.leader && wanted != seen.app_wanted.turn {
         steps.push(Step::GrantTurn(wanted));
     }
@@ -229,7 +262,15 @@ fn two_turns(seen: &Observation) -> Vec<Step> {
 fn early_quorum(seen: &Observation) -> Plan {
     changed(seen, |steps| {
         let joins = seen.mine().data.state == UnitState::New
-            && steps.iter().any(|step| matches!(step, Step::StartServer { follow: Some(_), .. }));
+            && steps.iter().any(|step| {
+                matches!(
+                    step,
+                    Step::StartServer {
+                        follow: Some(_),
+                        ..
+                    }
+                )
+            });
         if joins {
             let on = seen.members();
             let quorum = sentinel_quorum(on.len() + 1);
@@ -240,7 +281,9 @@ fn early_quorum(seen: &Observation) -> Plan {
 
 fn joined_early(seen: &Observation) -> Plan {
     let plan = planner::plan(seen);
-    if seen.mine().data.state == UnitState::New && matches!(plan.reason(), Some(Reason::Discovery { .. })) {
+    if seen.mine().data.state == UnitState::New
+        && matches!(plan.reason(), Some(Reason::Discovery { .. }))
+    {
         return acts(vec![
             Step::SetState(UnitState::Member),
             Step::RecordPosition,
@@ -257,7 +300,8 @@ fn promotes_by_number(seen: &Observation) -> Plan {
             if let Step::Promote { to } = step
                 && let Some(first) = seen.members().into_iter().find(|unit| {
                     seen.server(unit).is_some_and(|server| {
-                        server.loading.is_none() && matches!(server.role, Role::Replica { syncing: None, .. })
+                        server.loading.is_none()
+                            && matches!(server.role, Role::Replica { syncing: None, .. })
                     })
                 })
             {
@@ -280,6 +324,14 @@ fn flattened(seen: &Observation) -> Observation {
     seen
 }
 
+/// Compares offsets alone where nobody serves and somebody has to be chosen.
+fn by_offset_alone(seen: &Observation) -> Plan {
+    if seen.serving().is_empty() && seen.local.server == Process::Running {
+        return planner::plan(&flattened(seen));
+    }
+    planner::plan(seen)
+}
+
 fn to_a_leaver(seen: &Observation) -> Plan {
     let mut blind = seen.clone();
     for (name, unit) in &mut blind.units {
@@ -292,7 +344,12 @@ fn to_a_leaver(seen: &Observation) -> Plan {
 
 fn asks_anew(seen: &Observation) -> Plan {
     match planner::plan(seen) {
-        Plan::Wait(reason @ Reason::Turn { kind: TurnKind::Start, .. }) => Plan::ActAndWait {
+        Plan::Wait(
+            reason @ Reason::Turn {
+                kind: TurnKind::Start,
+                ..
+            },
+        ) => Plan::ActAndWait {
             steps: vec![Step::RequestTurn(TurnKind::Start)],
             reason,
         },
@@ -302,11 +359,25 @@ fn asks_anew(seen: &Observation) -> Plan {
 
 /// Brings a former primary back as a primary, whatever the others say.
 fn no_gate(seen: &Observation) -> Plan {
-    let was_primary = seen.mine().data.position.as_ref().is_some_and(|position| position.primary);
+    let was_primary = seen
+        .mine()
+        .data
+        .position
+        .as_ref()
+        .is_some_and(|position| position.primary);
     let member = seen.mine().data.state == UnitState::Member;
     let stopped = seen.local.server == Process::Stopped;
-    if seen.intent == Intent::Reconcile && member && stopped && was_primary && seen.serving().is_empty() {
-        return acts(vec![Step::StartServer { follow: None, min_replicas: 0, from_snapshot: false }]);
+    if seen.intent == Intent::Reconcile
+        && member
+        && stopped
+        && was_primary
+        && seen.serving().is_empty()
+    {
+        return acts(vec![Step::StartServer {
+            follow: None,
+            min_replicas: 0,
+            from_snapshot: false,
+        }]);
     }
     planner::plan(seen)
 }
@@ -337,7 +408,9 @@ fn late_fence(seen: &Observation) -> Plan {
     let members = seen.members().len();
     changed(seen, |steps| {
         steps.retain(|step| match step {
-            Step::SetMinReplicas { value, .. } => *value >= planner::numbers::min_replicas_to_write(members),
+            Step::SetMinReplicas { value, .. } => {
+                *value >= planner::numbers::min_replicas_to_write(members)
+            }
             _ => true,
         });
     })
@@ -345,7 +418,15 @@ fn late_fence(seen: &Observation) -> Plan {
 
 fn promotable_at_once(seen: &Observation) -> Plan {
     changed(seen, |steps| {
-        let starts = steps.iter().position(|step| matches!(step, Step::StartServer { follow: Some(_), .. }));
+        let starts = steps.iter().position(|step| {
+            matches!(
+                step,
+                Step::StartServer {
+                    follow: Some(_),
+                    ..
+                }
+            )
+        });
         if let Some(index) = starts {
             steps.insert(index + 1, Step::SetPromotable(true));
         }
@@ -445,10 +526,21 @@ pub fn search(name: &str, from: u64, count: u64) {
     let planted = PLANTED.iter().find(|planted| planted.name == name);
     let planted = planted.unwrap_or_else(|| panic!("nothing is planted under the name {name:?}"));
     for seed in from..from + count {
-        let script = generate::script(seed);
+        // A script of a person's own is tried with other chances.
+        let script = match std::env::var("SIMULATE_SCRIPT") {
+            Ok(path) => {
+                let text = std::fs::read_to_string(path).unwrap();
+                Script { seed, ..text.parse().unwrap() }
+            }
+            Err(_) => generate::script(seed),
+        };
         let deciders = (planted.deciders)();
         let wrong = life::play(&script, deciders, false, 0).breaches;
-        if !wrong.is_empty() && life::play(&script, Deciders::real(), false, 0).breaches.is_empty() {
+        if !wrong.is_empty()
+            && life::play(&script, Deciders::real(), false, 0)
+                .breaches
+                .is_empty()
+        {
             let (script, what) = shrink::shrink(&script, deciders);
             println!("{name}: seed {seed}, {what}\n{script}");
             return;
@@ -461,8 +553,15 @@ pub fn search(name: &str, from: u64, count: u64) {
 fn every_planted_fault_is_found() {
     if let Ok(name) = std::env::var("SIMULATE_PLANTED") {
         let number = |name: &str, or| crate::number(name).unwrap_or(or);
-        for planted in PLANTED.iter().filter(|planted| name == "all" || name == planted.name) {
-            search(planted.name, number("SIMULATE_FROM", 1), number("SIMULATE_SEEDS", 300));
+        for planted in PLANTED
+            .iter()
+            .filter(|planted| name == "all" || name == planted.name)
+        {
+            search(
+                planted.name,
+                number("SIMULATE_FROM", 1),
+                number("SIMULATE_SEEDS", 300),
+            );
         }
         return;
     }
@@ -473,11 +572,17 @@ fn every_planted_fault_is_found() {
         let first = wrong.first().map_or("nothing", |breach| breach.oracle);
         println!("{}: {first}", planted.name);
         if !planted.breaks.contains(&first) {
-            missed.push(format!("{}: found by {first}, not by {:?}", planted.name, planted.breaks));
+            missed.push(format!(
+                "{}: found by {first}, not by {:?}",
+                planted.name, planted.breaks
+            ));
         }
         let right = life::play(&script, Deciders::real(), false, 0).breaches;
         if let Some(breach) = right.first() {
-            missed.push(format!("the charm itself fails where it {}: {breach:?}", planted.name));
+            missed.push(format!(
+                "the charm itself fails where it {}: {breach:?}",
+                planted.name
+            ));
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));

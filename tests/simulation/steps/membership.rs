@@ -105,6 +105,8 @@ pub async fn release_lease(run: &Run, seen: &Observation) -> Result<(), Trouble>
     let release = ServerCommand::LeaseRelease {
         token: run.me.to_string(),
     };
+    run.ctx
+        .with(|world| crate::oracles::lease_returned(world, run.unit));
     match run.server(&host, release).await {
         Ok(_)
         | Err(Failure::NoReplicas | Failure::ReadOnly | Failure::Refused | Failure::Unreachable) => {
@@ -401,10 +403,6 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
             }
             if ghosts(&membership, &view) && !was_reset {
                 attached = attached_if_safe(run, &membership, &gathered).await?;
-                run.ctx.with(|world| {
-                    let unit = run.unit;
-                    crate::oracles::reset(world, unit, member);
-                });
                 run.sentinel(member, SentinelCommand::Reset).await?;
                 was_reset = true;
             }
