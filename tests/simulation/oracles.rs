@@ -452,7 +452,13 @@ pub fn gaps(world: &mut World) {
     let planned = world.script.faults.iter().all(|(_, fault)| {
         matches!(
             fault,
-            Fault::AddUnit {} | Fault::RemoveUnit { .. } | Fault::MoveLeader { .. } | Fault::StartOption { .. }
+            Fault::AddUnit {}
+                | Fault::RemoveUnit { .. }
+                | Fault::MoveLeader { .. }
+                | Fault::StartOption { .. }
+                | Fault::AgentAway { .. }
+                | Fault::LoseWakeups { .. }
+                | Fault::KillWatcher { .. }
         )
     });
     if !planned || world.script.units < 3 || world.juju.alive().is_empty() {

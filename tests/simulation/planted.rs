@@ -10,7 +10,7 @@ use valkey_operator::planner::{
     self, Intent, Observation, Plan, Reason, Step, UnitName, leader,
     numbers::sentinel_quorum,
     observation::{Process, Role},
-    peer_data::{Founding, FoundingReason, TurnKind, UnitState},
+    peer_data::{TurnKind, UnitState},
     turn::{self, Claim},
 };
 
@@ -125,15 +125,6 @@ pub const PLANTED: &[Planted] = &[
         breaks: &[],
     },
     Planted {
-        name: "lets a deposed leader write",
-        deciders: || Deciders {
-            late_leader_writes: true,
-            ..Deciders::real()
-        },
-        script: "seed=1 units=3 juju=3.6",
-        breaks: &[],
-    },
-    Planted {
         name: "makes a replica promotable before its first sync",
         deciders: || with_plan(promotable_at_once),
         script: "seed=1 units=3 juju=3.6",
@@ -156,15 +147,6 @@ pub const PLANTED: &[Planted] = &[
         breaks: &[],
     },
     Planted {
-        name: "founds anew when nobody serves",
-        deciders: || Deciders {
-            duties: founds_anew,
-            ..Deciders::real()
-        },
-        script: "seed=1 units=3 juju=3.6",
-        breaks: &[],
-    },
-    Planted {
         name: "leaves without handing over",
         deciders: || with_plan(leaves_at_once),
         script: "seed=1 units=3 juju=3.6",
@@ -183,12 +165,6 @@ pub const PLANTED: &[Planted] = &[
             duties: leader::duties,
             ..Deciders::real()
         },
-        script: "seed=1 units=3 juju=3.6",
-        breaks: &[],
-    },
-    Planted {
-        name: "promotes at the first silence",
-        deciders: || with_plan(impatient),
         script: "seed=1 units=3 juju=3.6",
         breaks: &[],
     },
@@ -455,23 +431,6 @@ fn fresh_sentinel(seen: &Observation) -> Plan {
     })
 }
 
-fn founds_anew(seen: &Observation) -> Vec<Step> {
-    let mut steps = leader::duties(seen);
-    if let Some(current) = &seen.app_wanted.founding
-        && seen.leader
-        && current.done
-        && seen.serving().is_empty()
-    {
-        steps.push(Step::NameFounder(Founding {
-            unit: seen.me.clone(),
-            generation: current.generation + 1,
-            reason: FoundingReason::Found,
-            done: false,
-        }));
-    }
-    steps
-}
-
 fn leaves_at_once(seen: &Observation) -> Plan {
     if seen.intent == Intent::Leave && seen.local.server == Process::Running {
         return acts(vec![Step::StopSentinel, Step::StopServer]);
@@ -505,22 +464,6 @@ fn without_forgetting(seen: &Observation) -> Plan {
     })
 }
 
-/// Takes a primary that one Sentinel cannot reach for one that is gone for good.
-fn impatient(seen: &Observation) -> Plan {
-    let mut hasty = seen.clone();
-    for sentinel in hasty.sentinels.values_mut() {
-        if let planner::observation::Seen::Known(sentinel) = sentinel
-            && let Some(monitor) = &mut sentinel.monitor
-            && monitor.down
-        {
-            monitor.agreed_down = true;
-            monitor.failing_over = false;
-            monitor.down_for_ms = planner::OUTAGE_PATIENCE_MS;
-        }
-    }
-    planner::plan(&hasty)
-}
-
 /// Looks for a life in which a wrong version does harm, and shrinks it.
 pub fn search(name: &str, from: u64, count: u64) {
     let planted = PLANTED.iter().find(|planted| planted.name == name);
@@ -535,6 +478,11 @@ pub fn search(name: &str, from: u64, count: u64) {
             Err(_) => generate::script(seed),
         };
         let deciders = (planted.deciders)();
+        if crate::number("SIMULATE_KEEP").is_some() {
+            let told = life::play(&script, deciders, true, 0);
+            println!("{}\n{:?}", told.text.join("\n"), told.breaches);
+            return;
+        }
         let wrong = life::play(&script, deciders, false, 0).breaches;
         if !wrong.is_empty()
             && life::play(&script, Deciders::real(), false, 0)
