@@ -102,11 +102,22 @@ fn last_to_go(seen: &Observation) -> Plan {
         };
         !unit.dying && waits
     });
-    let Some((newcomer, _)) = newcomer.filter(|_| seen.local.server == Process::Running) else {
+    let Some((newcomer, unit)) = newcomer.filter(|_| seen.local.server == Process::Running) else {
         return stop_only(seen);
     };
     if seen.lease == Lease::Mine {
         return Plan::act(vec![Step::ReleaseLease], "a unit that joins needs it");
+    }
+    // Juju shows a hook the databags as they were when it first read them; a Sentinel that nobody
+    // has heard of is the newcomer's. Only the next run of the hook can hand over to it.
+    let stranger = seen.monitor(&seen.me).is_some_and(|monitor| {
+        let mut others = monitor.others.iter();
+        others.any(|other| !other.down && seen.unit_at(&other.host).is_none())
+    });
+    if stranger && unit.data.address.is_none() {
+        return Plan::Refuse(Reason::LastCopy(format!(
+            "{newcomer} joined after this hook began; its next run hands the data over"
+        )));
     }
     Plan::Poll(Reason::LastCopy(format!(
         "{newcomer} has not joined yet and would begin without the data; wait until it has, or remove it too"

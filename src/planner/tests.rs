@@ -868,3 +868,36 @@ fn a_member_that_does_not_know_what_its_server_has_read_restarts() {
         "act: ask for the turn to restart"
     );
 }
+
+#[test]
+fn the_last_to_go_learns_of_who_joined_by_running_again() {
+    for (joined, expected) in [
+        (
+            true,
+            "refuse: cannot leave: valkey/1 joined after this hook began; its next run hands the data over",
+        ),
+        (
+            false,
+            "poll: cannot leave: valkey/1 has not joined yet and would begin without the data; \
+             wait until it has, or remove it too",
+        ),
+    ] {
+        let mut observation = seen("me=0 leaving lease=free 0:Pd 1:N");
+        let newcomer = super::fixture::unit(1);
+        observation.servers.remove(&newcomer);
+        observation.sentinels.remove(&newcomer);
+        if let Some(unit) = observation.units.get_mut(&newcomer) {
+            unit.data.address = None;
+        }
+        if let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&super::fixture::unit(0))
+            && let Some(monitor) = sentinel.monitor.as_mut().filter(|_| joined)
+        {
+            monitor.others.push(super::observation::Known {
+                host: "10.0.0.1".to_owned(),
+                id: "1".to_owned(),
+                down: false,
+            });
+        }
+        assert_eq!(show(&plan(&observation)), expected, "joined {joined}");
+    }
+}

@@ -83,3 +83,13 @@ fn the_newest_data_stays_while_older_storage_is_to_come_back() {
          139000 remove-unit 2",
     );
 }
+
+/// Who left last waited ten minutes for a unit that had long joined: its databag was read before.
+#[test]
+fn the_last_to_go_does_not_wait_for_who_has_joined() {
+    holds(
+        "seed=1 units=1 juju=3.6
+         60000 add-unit
+         60000 remove-unit 0",
+    );
+}
