@@ -202,7 +202,10 @@ fn holds_turn(world: &mut World, unit: u8, seen: &Observation) {
         *other != unit && there.is_some_and(|known| known.life == Life::Alive)
     });
     if let Some(other) = other {
-        world.breach("turn", format!("valkey/{unit} and valkey/{other} both act under it"));
+        world.breach(
+            "turn",
+            format!("valkey/{unit} and valkey/{other} both act under it"),
+        );
     }
     world.oracles.acting.insert(unit);
 }
@@ -307,7 +310,11 @@ pub fn leased(world: &mut World, unit: u8) {
     if let Some((other, at)) = world.oracles.lease.replace((unit, now)) {
         let ended = now >= at + ms(LEASE_TTL);
         // A failover, or a user's FLUSHALL, may have taken the key along.
-        let lost = world.oracles.promoted.last().is_some_and(|(moment, _)| *moment >= at)
+        let lost = world
+            .oracles
+            .promoted
+            .last()
+            .is_some_and(|(moment, _)| *moment >= at)
             || world.oracles.flushed.is_some_and(|moment| moment >= at);
         if other != unit && !ended && !lost {
             world.breach(
@@ -320,7 +327,11 @@ pub fn leased(world: &mut World, unit: u8) {
 
 /// Notes that the lease was given back.
 pub fn lease_returned(world: &mut World, unit: u8) {
-    if world.oracles.lease.is_some_and(|(holder, _)| holder == unit) {
+    if world
+        .oracles
+        .lease
+        .is_some_and(|(holder, _)| holder == unit)
+    {
         world.oracles.lease = None;
     }
 }
@@ -473,7 +484,10 @@ pub fn gaps(world: &mut World) {
     if let Some((gap, at)) = worst.filter(|(gap, _)| *gap > PLANNED_GAP) {
         world.breach(
             "O5",
-            format!("no write was acknowledged for {gap} ms from {:.3} s on", seconds(at)),
+            format!(
+                "no write was acknowledged for {gap} ms from {:.3} s on",
+                seconds(at)
+            ),
         );
     }
 }

@@ -93,3 +93,17 @@ fn the_last_to_go_does_not_wait_for_who_has_joined() {
          60000 remove-unit 0",
     );
 }
+
+/// One had the turn before another was chosen to serve first; each waited for the other.
+#[test]
+fn who_has_the_turn_makes_way_for_who_serves_first() {
+    holds(
+        "seed=2 units=3 juju=3.6
+         60000 remove-unit 2
+         110000 remove-unit 0
+         120000 remove-unit 1
+         150000 add-unit-reusing
+         150000 add-unit-reusing
+         150000 add-unit-reusing",
+    );
+}

@@ -59,8 +59,6 @@ fn synced(facts: &ServerFacts) -> bool {
 pub async fn hand_over(run: &Run, plan: &Handover) -> Result<(), Trouble> {
     if run.ctx.with(|world| world.deciders.blind_handover) {
         run.server(&plan.to, ServerCommand::ReplicaOf(None)).await?;
-        run.server(&plan.from, ServerCommand::ReplicaOf(Some(plan.to.clone())))
-            .await?;
         return Ok(());
     }
     let ((old, new), sentinels) = join(
