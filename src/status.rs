@@ -15,7 +15,11 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
     if let Some(problem) = &charm.option_problem {
         return Status::new(StatusKind::Blocked, problem.clone());
     }
-    of_look(seen, plan, charm.unheeded.as_deref())
+    let status = of_look(seen, plan, charm.unheeded.as_deref());
+    if status.kind == StatusKind::Active && seen.members().len() != 2 {
+        return Status::new(status.kind, with_advice(charm, &status.message));
+    }
+    status
 }
 
 /// Returns what a look and the plan made on it say; `unheeded` is a wish that is not carried out.
@@ -52,7 +56,7 @@ pub fn of_look(seen: &Observation, plan: &Plan, unheeded: Option<&str>) -> Statu
             StatusKind::Active,
             format!("{role}; no automatic failover with two units"),
         ),
-        [] => Status::new(StatusKind::Active, with_advice(charm, role)),
+        [] => Status::new(StatusKind::Active, role),
         [first] => Status::new(StatusKind::Waiting, format!("{role}, degraded: {first}")),
         [first, rest @ ..] => Status::new(
             StatusKind::Waiting,

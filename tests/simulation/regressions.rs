@@ -105,5 +105,14 @@ fn who_has_the_turn_makes_way_for_who_serves_first() {
          150000 add-unit-reusing
          150000 add-unit-reusing
          150000 add-unit-reusing",
+
+/// A Sentinel counted as whole while no replica was attached yet; the next one was reset, and for
+/// a moment no Sentinel knew any replica.
+#[test]
+fn no_sentinel_is_reset_while_another_knows_no_replica() {
+    holds(
+        "seed=1257 units=3 juju=silent
+         39719 reboot-all 29119 693
+         50000 remove-unit 1",
     );
 }

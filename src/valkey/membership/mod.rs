@@ -294,6 +294,15 @@ pub async fn forget(
             if !ghosts.is_empty() && !was_reset {
                 // Asked anew right before each reset: what was safe a moment ago may not be now.
                 wanted.attached = attached_if_safe(membership, &members, credentials).await?;
+                // A replica may have been attached only after the one before had been looked at.
+                let done = members
+                    .alive
+                    .iter()
+                    .filter(|other| report.settled.contains(other.endpoint()));
+                if unready(&wanted, done).await? {
+                    tokio::time::sleep(MEMBERSHIP_POLL).await;
+                    continue;
+                }
                 member
                     .client
                     .reset()
@@ -317,6 +326,20 @@ pub async fn forget(
         report.settled.push(member.endpoint().clone());
     }
     Ok(report)
+}
+
+/// Returns whether one of these Sentinels lacks somebody whom it listed, or need not list, before.
+async fn unready(
+    wanted: &Wanted<'_>,
+    sentinels: impl Iterator<Item = &Member>,
+) -> Result<bool, MembershipError> {
+    for sentinel in sentinels {
+        let look = sentinel.look().await?;
+        if look.is_none_or(|look| wanted.missing(sentinel.endpoint(), &look).is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn valkey(who: &Endpoint) -> impl FnOnce(ValkeyError) -> MembershipError + use<> {

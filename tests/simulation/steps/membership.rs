@@ -403,6 +403,15 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
             }
             if ghosts(&membership, &view) && !was_reset {
                 attached = attached_if_safe(run, &membership, &gathered).await?;
+                let mut unready = false;
+                for done in gathered.alive.iter().take_while(|done| *done != member) {
+                    let facts = look(run, done).await?;
+                    unready |= missing(&membership, &attached, &gathered, done, &facts);
+                }
+                if unready {
+                    run.ctx.sleep(ms(MEMBERSHIP_POLL)).await;
+                    continue;
+                }
                 run.sentinel(member, SentinelCommand::Reset).await?;
                 was_reset = true;
             }
