@@ -105,6 +105,8 @@ fn who_has_the_turn_makes_way_for_who_serves_first() {
          150000 add-unit-reusing
          150000 add-unit-reusing
          150000 add-unit-reusing",
+    );
+}
 
 /// A Sentinel counted as whole while no replica was attached yet; the next one was reset, and for
 /// a moment no Sentinel knew any replica.
