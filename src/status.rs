@@ -33,6 +33,12 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
     if let Some(wish) = &charm.unheeded {
         return Status::new(StatusKind::Blocked, wish.clone());
     }
+    if let Some(units) = &charm.users_awaited {
+        return Status::new(
+            StatusKind::Maintenance,
+            format!("changing the passwords: waiting for {units}"),
+        );
+    }
     if seen.mine().data.state != UnitState::Member {
         return Status::new(StatusKind::Waiting, "waiting to join");
     }
