@@ -14,7 +14,7 @@ use crate::{
         peer_data::{AppData, Databag, TurnRequest, UnitData},
         turn,
     },
-    valkey::{Credentials, configuration::Options},
+    valkey::{Credentials, UsersSecret, configuration::Options},
     workload::{Kind, Workload},
 };
 
@@ -45,8 +45,16 @@ pub struct Charm {
     pub workload: Option<Workload>,
     /// Whether a primary that answers refused the lease, so that only evidence is left.
     pub lease_refused: Option<String>,
-    /// A wish of a person that this version does not carry out, to be shown when all else is well.
+    /// A wish of a person that cannot be carried out, to be shown when all else is well.
     pub unheeded: Option<String>,
+    /// The secret of the passwords, once it is there.
+    pub users_secret: Option<UsersSecret>,
+    /// Passwords that a person wants instead of those in use; known to the leader alone.
+    pub users_wanted: Option<Credentials>,
+    /// Whether the passwords are being changed, so that there is more to do soon.
+    pub users_busy: bool,
+    /// Units that the change of the passwords waits for.
+    pub users_awaited: Option<String>,
 }
 
 /// Juju's side, as it was when the run began, and what this run will write.
@@ -95,6 +103,12 @@ pub struct JujuSide {
     pub address: String,
     /// Whether the passwords are at hand.
     pub users: Users,
+    /// Number of the change of the passwords that this unit has carried out.
+    pub users_number: u64,
+    /// As the other units have it.
+    pub users_numbers: BTreeMap<UnitName, u64>,
+    /// Number that the application's databag will hold when this hook succeeds.
+    pub app_users_number: u64,
 }
 
 /// What the watcher is told; the file is readable by this user alone.

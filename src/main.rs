@@ -69,7 +69,7 @@ fn main() -> ExitCode {
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Some(Command::Verify) => {
-                handlers::actions::verify_now(Environment::from_process()?).await
+                Box::pin(handlers::actions::verify_now(Environment::from_process()?)).await
             }
             // Its error is logged already, with the event that failed.
             None => Box::pin(handlers::dispatch(Environment::from_process()?))

@@ -15,16 +15,24 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
     if let Some(problem) = &charm.option_problem {
         return Status::new(StatusKind::Blocked, problem.clone());
     }
-    let status = of_look(seen, plan, charm.unheeded.as_deref());
+    let own = match (&charm.unheeded, &charm.users_awaited) {
+        (Some(wish), _) => Some(Status::new(StatusKind::Blocked, wish.clone())),
+        (None, Some(units)) => Some(Status::new(
+            StatusKind::Maintenance,
+            format!("changing the passwords: waiting for {units}"),
+        )),
+        (None, None) => None,
+    };
+    let status = of_look(seen, plan, own);
     if status.kind == StatusKind::Active && seen.members().len() != 2 {
         return Status::new(status.kind, with_advice(charm, &status.message));
     }
     status
 }
 
-/// Returns what a look and the plan made on it say; `unheeded` is a wish that is not carried out.
+/// Returns what a look and the plan made on it say; `own` is what else this unit has to tell.
 #[must_use]
-pub fn of_look(seen: &Observation, plan: &Plan, unheeded: Option<&str>) -> Status {
+pub fn of_look(seen: &Observation, plan: &Plan, own: Option<Status>) -> Status {
     if let Some(reason) = plan.reason() {
         return of_reason(reason);
     }
@@ -40,8 +48,8 @@ pub fn of_look(seen: &Observation, plan: &Plan, unheeded: Option<&str>) -> Statu
             format!("cannot read the peer data: {problem}; waiting until it is written again"),
         );
     }
-    if let Some(wish) = unheeded {
-        return Status::new(StatusKind::Blocked, wish);
+    if let Some(own) = own {
+        return own;
     }
     if seen.mine().data.state != UnitState::Member {
         return Status::new(StatusKind::Waiting, "waiting to join");

@@ -9,13 +9,21 @@
 
 mod support;
 
-use std::{fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Read as _,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use support::{
     hooks::{exec, hook, kill, leader, relation_get, says, server_processes},
-    model::{A_UNIT, Model, SERVER_PORT},
+    model::{A_UNIT, Model, SENTINEL_PORT, SERVER_PORT},
     wire::Wire,
+    writers::Writers,
 };
 
 /// Returns every password that the charm made.
@@ -143,14 +151,7 @@ fn the_given_passwords_are_used_and_what_is_wrong_with_them_is_said() {
         "charmed-stats=chosen-by-a-person-1",
         "stranger=x",
     ]);
-    let id = |name: &str| {
-        let shown = model.juju(&["show-secret", name, "--format", "json"]);
-        let shown: Value = serde_json::from_str(&shown).expect("JSON");
-        let id = shown.as_object().and_then(|map| map.keys().next().cloned());
-        let id = id.expect("the secret has an id");
-        format!("secret:{}", id.trim_start_matches("secret:"))
-    };
-    let mine = id("mine");
+    let mine = id(&model, "mine");
     model.configure(&[("system-users", &mine)]);
     says(&model, "valkey/0", &["system-users", "grant-secret"]);
     model.juju(&["grant-secret", "mine", "valkey"]);
@@ -172,10 +173,132 @@ fn the_given_passwords_are_used_and_what_is_wrong_with_them_is_said() {
     )
     .expect("the chosen password is accepted");
 
-    model.juju(&["add-secret", "other", "charmed-stats=chosen-too-late-1"]);
+    // Changed afterwards, in the secret itself and by naming another one.
+    model.juju(&["update-secret", "mine", "charmed-stats=chosen-later-1"]);
+    accepted(&model, address, "charmed-stats", "chosen-later-1");
+    model.juju(&["add-secret", "other", "charmed-stats=chosen-later-2"]);
+    model.configure(&[("system-users", &id(&model, "other"))]);
+    says(&model, "valkey/0", &["system-users", "grant-secret"]);
     model.juju(&["grant-secret", "other", "valkey"]);
-    model.configure(&[("system-users", &id("other"))]);
-    says(&model, "valkey/0", &["system-users", "not applied"]);
-    model.configure(&[("system-users", &mine)]);
+    hook(&model, "valkey/0");
+    accepted(&model, address, "charmed-stats", "chosen-later-2");
+    refused(&model, address, "charmed-stats", "chosen-later-1");
+    refused(&model, address, "charmed-stats", "chosen-by-a-person-1");
     model.settled(1, A_UNIT);
+}
+
+/// Returns the URI of a secret of the model.
+fn id(model: &Model, name: &str) -> String {
+    let shown = model.juju(&["show-secret", name, "--format", "json"]);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let id = shown.as_object().and_then(|map| map.keys().next().cloned());
+    let id = id.expect("the secret has an id");
+    format!("secret:{}", id.trim_start_matches("secret:"))
+}
+
+fn log_in(address: IpAddr, user: &str, password: &str) -> Result<(), String> {
+    let port = if user.starts_with("charmed-sentinel-") && user != "charmed-sentinel-valkey" {
+        SENTINEL_PORT
+    } else {
+        SERVER_PORT
+    };
+    let timeout = Duration::from_secs(5);
+    Wire::connect((address, port).into(), user, password, timeout)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Waits until a password is accepted.
+fn accepted(model: &Model, address: IpAddr, user: &str, password: &str) {
+    let what = format!("the new password of {user} is accepted at {address}");
+    model.wait_until(&what, A_UNIT * 3, || log_in(address, user, password));
+}
+
+/// Waits until a password is refused.
+fn refused(model: &Model, address: IpAddr, user: &str, password: &str) {
+    let what = format!("the old password of {user} is refused at {address}");
+    model.wait_until(&what, A_UNIT * 3, || {
+        match log_in(address, user, password) {
+            Ok(()) => Err("it is accepted".to_owned()),
+            Err(error) if error.contains("WRONGPASS") => Ok(()),
+            Err(error) => Err(error),
+        }
+    });
+}
+
+/// Counts what the Sentinels wrote about anything that was down.
+fn downs(model: &Model) -> usize {
+    let mut count = 0;
+    each_file(model.state(), &mut |path| {
+        if path.file_name().is_some_and(|name| name == "sentinel.log") {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            count += text.matches("+sdown").count() + text.matches("+switch-master").count();
+        }
+    });
+    count
+}
+
+#[test]
+fn all_passwords_change_under_writes_without_a_gap() {
+    const USERS: [&str; 6] = [
+        "charmed-operator",
+        "charmed-sentinel-valkey",
+        "charmed-replication",
+        "charmed-stats",
+        "charmed-sentinel-peers",
+        "charmed-sentinel-operator",
+    ];
+    let mut model = Model::deployed(3);
+    let settled = model.settled(3, A_UNIT);
+    let processes = server_processes(&model);
+    let old = all_passwords(&model);
+    let old_operator = model.passwords().server.clone();
+    let writers = Writers::start_usual(&model);
+    let (started, before) = (Instant::now(), downs(&model));
+    let pairs: Vec<String> = USERS
+        .iter()
+        .map(|user| format!("{user}=chosen-by-a-person-{user}"))
+        .collect();
+    let mut add = vec!["add-secret", "mine"];
+    add.extend(pairs.iter().map(String::as_str));
+    model.juju(&add);
+    model.juju(&["grant-secret", "mine", "valkey"]);
+    model.configure(&[("system-users", &id(&model, "mine"))]);
+    // A unit that joins meanwhile is taken along.
+    model.add_units(1);
+    for unit in model.units().iter().take(3) {
+        for user in USERS {
+            let new = format!("chosen-by-a-person-{user}");
+            accepted(&model, unit.address, user, &new);
+        }
+        refused(&model, unit.address, "charmed-operator", &old_operator);
+    }
+    println!("changed within {:?}", started.elapsed());
+    let gap = writers.longest_gap(started);
+    println!("writes stood still for {gap:?}");
+    assert!(gap < Duration::from_secs(1), "{gap:?}");
+    model.forget_passwords();
+    let after = model.settled(4, A_UNIT * 3);
+    let now = all_passwords(&model);
+    assert!(now.iter().all(|password| !old.contains(password)));
+    assert_eq!(downs(&model), before, "nobody was taken for down");
+    assert_eq!(after.primary.name, settled.primary.name);
+    let unchanged = server_processes(&model);
+    assert!(
+        processes.iter().all(|process| unchanged.contains(process)),
+        "nothing was restarted"
+    );
+    writers
+        .verify(&model, after.primary.address)
+        .expect_nothing_lost();
+
+    // Everybody logs in anew: the links to the primary break, and then the primary itself is gone.
+    let mut wire = model
+        .server(after.primary.address)
+        .expect("the primary answers");
+    wire.call(&["CLIENT", "KILL", "TYPE", "replica"])
+        .expect("an answer");
+    model.settled(4, A_UNIT);
+    kill(model.server_process(after.primary.address));
+    model.settled(4, A_UNIT * 2);
 }

@@ -10,7 +10,8 @@ use crate::{
     planner::{
         Observation,
         observation::Role,
-        peer_data::{Identity, Position, TurnKind, TurnRequest, UnitState, changed_keys},
+        peer_data::{Databag, Identity, Position, TurnKind, TurnRequest, UnitState, changed_keys},
+        rotation::NUMBER_KEY,
         view::Naming,
     },
     valkey::Credentials,
@@ -174,6 +175,13 @@ pub async fn record_position(
     Ok(())
 }
 
+/// Writes the number of the last change of the passwords; the first ones have none.
+fn put_number(bag: &mut Databag, number: u64) {
+    if number > 0 {
+        bag.insert(NUMBER_KEY.to_owned(), number.to_string());
+    }
+}
+
 /// Hands what this run wants to write to Juju, which commits it when the hook succeeds.
 ///
 /// # Errors
@@ -183,7 +191,8 @@ pub async fn flush(charm: &mut Charm) -> anyhow::Result<()> {
     let Some(relation) = charm.juju.relation.clone() else {
         return Ok(());
     };
-    let unit = charm.juju.mine.to_databag();
+    let mut unit = charm.juju.mine.to_databag();
+    put_number(&mut unit, charm.juju.users_number);
     let changes = changed_keys(&charm.juju.unit_bag, &unit);
     charm
         .tools
@@ -193,8 +202,10 @@ pub async fn flush(charm: &mut Charm) -> anyhow::Result<()> {
     charm.juju.unit_bag.extend(changes);
     // Asked again: a hook can be longer than the lease that made this unit the leader.
     let damaged = charm.juju.app_damaged && charm.juju.leads_still();
-    if charm.juju.app_wanted != charm.juju.app || damaged {
-        let wanted = charm.juju.app_wanted.to_databag();
+    let mut wanted = charm.juju.app_wanted.to_databag();
+    put_number(&mut wanted, charm.juju.app_users_number);
+    let renumbered = wanted.get(NUMBER_KEY) != charm.juju.app_bag.get(NUMBER_KEY);
+    if charm.juju.app_wanted != charm.juju.app || damaged || renumbered {
         let changes = changed_keys(&charm.juju.app_bag, &wanted);
         charm
             .tools

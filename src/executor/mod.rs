@@ -4,6 +4,7 @@ mod databag;
 mod membership;
 mod processes;
 mod roles;
+mod users;
 
 use anyhow::Context as _;
 use tracing::info;
@@ -119,3 +120,4 @@ fn credentials(charm: &Charm) -> anyhow::Result<&Credentials> {
 
 pub use databag::{flush, record_position};
 pub use processes::{prepare_server, refresh_watch, stop_sentinel, stop_watch};
+pub use users::{advance_users, apply_users};

@@ -12,7 +12,7 @@ use crate::{
     planner::{Intent, Observation, peer_data::Identity},
     settings,
     valkey::{
-        ValkeyError,
+        Credentials, InternalUser, ValkeyError,
         configuration::{StartFrom, sentinel_users, server_users},
         server::ShutdownSave,
     },
@@ -23,7 +23,7 @@ use crate::{
 use super::{credentials, databag, workload};
 
 /// Mode of files that hold passwords or that only this unit's processes read.
-const PRIVATE: u32 = 0o600;
+pub(super) const PRIVATE: u32 = 0o600;
 
 /// Keeps the data set aside; without room for what replaces it the step fails.
 pub(super) async fn keep_aside(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
@@ -45,6 +45,11 @@ pub(super) async fn keep_aside(charm: &Charm, seen: &Observation) -> anyhow::Res
             .await?;
     }
     kept
+}
+
+/// Returns the passwords that are accepted beside those in use, while they are changed.
+fn accepted(charm: &Charm) -> Option<&Credentials> {
+    charm.users_secret.as_ref()?.other.as_ref()
 }
 
 /// Starts the server with files rendered anew, and waits for its first answer.
@@ -83,7 +88,7 @@ pub async fn prepare_server(
     workload
         .write(
             &layout.server_users(),
-            server_users(&credentials, None).as_bytes(),
+            server_users(&credentials, accepted(charm)).as_bytes(),
             PRIVATE,
         )
         .await?;
@@ -209,7 +214,7 @@ pub(super) async fn start_sentinel(
     let binary = workload.server().await?;
     let layout = workload.layout().clone();
     let credentials = credentials(charm)?;
-    let users = sentinel_users(credentials, None);
+    let users = sentinel_users(credentials, accepted(charm));
     workload
         .write(&layout.sentinel_users(), users.as_bytes(), PRIVATE)
         .await?;
@@ -248,6 +253,9 @@ pub(super) async fn tune_sentinel(charm: &Charm) -> anyhow::Result<()> {
     let credentials = credentials(charm)?;
     let client = sentinel_client(&charm.juju.address, credentials).await?;
     client.shorten_periods().await?;
+    // Its file may be older than the passwords.
+    let peers = credentials.password(InternalUser::CharmedSentinelPeers);
+    client.set_peer_password(peers).await?;
     if client.primary().await?.is_some() {
         let workload = workload(charm)?;
         let settings = settings::sentinel(charm, &workload, credentials, &charm.juju.address, 1)?;

@@ -56,6 +56,7 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
                 _ => executor::refresh_watch(&charm).await?,
             }
             let missing = install::ensure(&charm, event).await?;
+            executor::apply_users(&mut charm).await;
             pass::run(&mut charm, Intent::Reconcile).await?;
             // The pass knows only that there is no server, not why.
             if let Some(status) = missing {

@@ -155,6 +155,9 @@ async fn finish(
             executor::execute(charm, &seen, &step).await?;
         }
     }
+    if charm.juju.relation.is_some() && !leaving {
+        executor::advance_users(charm).await?;
+    }
     let settled = plan == Plan::Settled;
     if leaving && !settled {
         return Err(refusal(&seen.me, &plan, failure));
@@ -169,7 +172,9 @@ async fn finish(
         }
         // A status that says what is wrong is looked at again until it no longer is.
         let in_order = settled && invariants::violations(&seen).is_empty();
-        let wake = if in_order {
+        let wake = if in_order && charm.users_busy {
+            Some(unix_now())
+        } else if in_order {
             None
         } else {
             Some(unix_now() + WAKE_SOON.as_secs())

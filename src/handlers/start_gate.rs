@@ -24,7 +24,7 @@ use crate::{
         observation::{Storage, Unit, Users},
         peer_data::{AppData, UnitData, UnitState},
     },
-    valkey::{Credentials, configuration::Options},
+    valkey::{UsersSecret, configuration::Options},
     workload::{Backend as _, Layout, SystemdWorkload, Workload},
 };
 
@@ -67,7 +67,11 @@ pub async fn note(charm: &Charm) -> anyhow::Result<()> {
         app: charm.juju.app.clone(),
         mine: charm.juju.mine.clone(),
         peers: charm.juju.peers.clone(),
-        credentials: credentials.to_secret(),
+        // While passwords are changed, those that are accepted beside these, too.
+        credentials: charm
+            .users_secret
+            .as_ref()
+            .map_or_else(|| credentials.to_secret(), UsersSecret::to_content),
     };
     let bytes = serde_json::to_vec(&file)?;
     let path = layout.gate_file();
@@ -146,8 +150,8 @@ fn charm(file: GateFile, systemd: SystemdWorkload) -> anyhow::Result<Charm> {
             file.charm_dir.to_string_lossy().into_owned(),
         ),
     ])?;
-    let credentials =
-        Credentials::from_secret(&file.credentials).context("cannot use the passwords")?;
+    let secret =
+        UsersSecret::from_content(&file.credentials).context("cannot use the passwords")?;
     let (options, option_problem) = match Options::from_config(&file.config) {
         Ok(options) => (options, None),
         Err(problem) => (Options::default(), Some(problem.to_string())),
@@ -179,15 +183,22 @@ fn charm(file: GateFile, systemd: SystemdWorkload) -> anyhow::Result<Charm> {
             location: Some(file.storage),
             address: file.address,
             users: Users::Ready,
+            users_number: secret.number,
+            users_numbers: BTreeMap::new(),
+            app_users_number: secret.number,
         },
         env,
         tools: HookTools::new(),
         options,
         option_problem,
-        credentials: Some(credentials),
+        credentials: Some(secret.current.clone()),
         workload: Some(Workload::Systemd(systemd)),
         lease_refused: None,
         unheeded: None,
+        users_secret: Some(secret),
+        users_wanted: None,
+        users_busy: false,
+        users_awaited: None,
     })
 }
 

@@ -16,6 +16,7 @@ use crate::{
         UnitName,
         observation::{Storage, Unit, Users},
         peer_data::{AppData, Malformed, UnitData},
+        rotation::NUMBER_KEY,
     },
     valkey::configuration::Options,
 };
@@ -94,6 +95,9 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             location,
             address: address.clone(),
             users: Users::Missing,
+            users_number: number(&bags.unit_bag),
+            users_numbers: bags.users_numbers,
+            app_users_number: number(&bags.app_bag),
             relation,
             app: bags.app.clone(),
             app_wanted: bags.app,
@@ -117,6 +121,10 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         workload: None,
         lease_refused: None,
         unheeded: None,
+        users_secret: None,
+        users_wanted: None,
+        users_busy: false,
+        users_awaited: None,
     };
     local::open(&mut charm).await;
     mend::mend(&mut charm, &bags.own_problems, &bags.app_problems).await;
@@ -182,6 +190,13 @@ pub async fn refresh_leaving(charm: &mut Charm) {
     }
 }
 
+/// Returns which change of the passwords a databag tells of.
+fn number(bag: &Databag) -> u64 {
+    bag.get(NUMBER_KEY)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
 /// What the databags of the peer relation hold.
 #[derive(Default)]
 struct Bags {
@@ -193,6 +208,7 @@ struct Bags {
     /// Whether Juju told who there is and who is leaving.
     complete: bool,
     peers: BTreeMap<UnitName, Unit>,
+    users_numbers: BTreeMap<UnitName, u64>,
     malformed: Vec<String>,
     own_problems: Vec<Malformed>,
     app_problems: Vec<Malformed>,
@@ -249,11 +265,13 @@ async fn read_bags(
     );
     // The turn of a holder whose databag cannot be read stays granted: a default would free it.
     let mut peers = BTreeMap::new();
+    let mut users_numbers = BTreeMap::new();
     for (unit, bag) in others.iter().zip(peer_bags) {
         let bag = match bag {
             Ok(bag) => bag,
             Err(error) => no_bag(tools, relation, unit, error).await?,
         };
+        users_numbers.insert(name(unit), number(&bag));
         let (data, problems) = UnitData::from_databag(&bag);
         malformed.extend(
             problems
@@ -272,6 +290,7 @@ async fn read_bags(
         dying,
         complete,
         peers,
+        users_numbers,
         malformed,
         own_problems,
         app_problems,

@@ -9,8 +9,8 @@ use crate::{
         SecretId,
         hook_tools::{SecretRead, SecretRef},
     },
-    planner::observation::Users,
-    valkey::{Credentials, InternalUser, Password},
+    planner::{observation::Users, rotation::Phase},
+    valkey::{Credentials, InternalUser, Password, UsersSecret},
     workload::Backend as _,
 };
 
@@ -24,29 +24,30 @@ pub(super) async fn read(charm: &mut Charm) {
     let named = charm.juju.app.users_secret.clone();
     if let Some(id) = &named {
         match of_secret(charm, id).await {
-            Ok(credentials) => ready(charm, credentials),
+            Ok(secret) => ready(charm, secret),
             Err(error) => charm.juju.users = Users::Unreadable(format!("{error:#}")),
         }
     }
     if charm.credentials.is_none() && charm.juju.leader && charm.juju.app.deployment_id.is_some() {
         recover(charm, named.as_deref()).await;
     }
-    note_change(charm);
+    want(charm).await;
 }
 
-fn ready(charm: &mut Charm, credentials: Credentials) {
-    charm.credentials = Some(credentials);
+fn ready(charm: &mut Charm, secret: UsersSecret) {
+    charm.credentials = Some(secret.current.clone());
+    charm.users_secret = Some(secret);
     charm.juju.users = Users::Ready;
 }
 
-async fn of_secret(charm: &Charm, id: &str) -> anyhow::Result<Credentials> {
+async fn of_secret(charm: &Charm, id: &str) -> anyhow::Result<UsersSecret> {
     let id: SecretId = id.parse().context("the databag names no secret")?;
     let content = charm
         .tools
         .secret_get(SecretRef::Id(&id), SecretRead::Refresh)
         .await
         .context("cannot read the secret")?;
-    Credentials::from_secret(&content.0).context("the secret is incomplete")
+    UsersSecret::from_content(&content.0).context("the secret is incomplete")
 }
 
 /// Finds the passwords again, as the leader, when the databag no longer names their secret, or it is gone.
@@ -57,14 +58,14 @@ async fn recover(charm: &mut Charm, named: Option<&str>) {
             let Some(id) = info.id.filter(|id| Some(id.as_str()) != named) else {
                 return;
             };
-            if let Ok(credentials) = of_secret(charm, id.as_str()).await {
+            if let Ok(secret) = of_secret(charm, id.as_str()).await {
                 warn!(
                     "The databag did not name the secret of the passwords; it was found by its label"
                 );
                 charm.juju.app.users_secret = Some(id.as_str().to_owned());
                 charm.juju.app_wanted.users_secret = Some(id.as_str().to_owned());
                 charm.juju.app_damaged = true;
-                ready(charm, credentials);
+                ready(charm, secret);
             }
         }
         Err(error) if error.not_found() => {
@@ -72,7 +73,8 @@ async fn recover(charm: &mut Charm, named: Option<&str>) {
             if let Some(credentials) = of_watcher(charm).await {
                 warn!("The secret of the passwords is gone; it is made again from what is in use");
                 charm.juju.app_wanted.users_secret = None;
-                ready(charm, credentials);
+                charm.credentials = Some(credentials);
+                charm.juju.users = Users::Ready;
             }
         }
         Err(error) => warn!(error = %error, "Cannot look for the secret of the passwords"),
@@ -101,16 +103,30 @@ pub(crate) fn system_users(charm: &Charm) -> Option<&str> {
         .filter(|uri| !uri.is_empty())
 }
 
-/// Notes a change of option `system-users` that came too late to be heeded.
-fn note_change(charm: &mut Charm) {
-    let wanted = system_users(charm);
-    let made = charm.juju.app.users_secret.is_some();
-    if made && wanted.is_some() && wanted != charm.juju.app.system_users.as_deref() {
-        charm.unheeded = Some(
-            "option `system-users` was changed after the passwords were made, and is not applied: \
-             set it back or reset it"
-                .to_owned(),
-        );
+/// Finds out, as the leader, whether a person wants other passwords than those in use.
+async fn want(charm: &mut Charm) {
+    let settled = charm
+        .users_secret
+        .as_ref()
+        .filter(|secret| Phase::of(secret.number) == Phase::Settled);
+    let Some(current) = settled.map(|secret| secret.current.clone()) else {
+        return;
+    };
+    if !charm.juju.leader {
+        return;
+    }
+    match with_system_users(charm, current.clone()).await {
+        Ok(wanted) => charm.users_wanted = Some(wanted).filter(|wanted| *wanted != current),
+        // What runs goes on with the passwords that it has.
+        Err(error) if error.is::<SystemUsersProblem>() => {
+            charm.unheeded = Some(format!("{error:#}"));
+        }
+        Err(error) => {
+            warn!(
+                error = format!("{error:#}"),
+                "Cannot look for other passwords"
+            );
+        }
     }
 }
 

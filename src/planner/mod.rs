@@ -16,6 +16,7 @@ mod peer_values;
 mod reason;
 mod reconcile;
 mod repair;
+pub mod rotation;
 mod step;
 pub mod turn;
 mod upkeep;

@@ -12,6 +12,12 @@ use super::{
     peer_data::{Grant, TurnKind, TurnRequest},
 };
 
+/// Up to which number a request to start goes before all others.
+///
+/// A request and its release each take one, so this is a start that has failed up to four times.
+/// Numbers only rise: urgent requests come to an end, and the others have their turn.
+const URGENT_NUMBER_MAX: u64 = 9;
+
 /// What the leader knows of one unit that may want the turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -51,8 +57,10 @@ pub fn next_number(grant: Option<&Grant>, me: &UnitName, request: &TurnRequest) 
 /// Decides the turn as it should stand now; `units` holds every unit that is not provably gone.
 ///
 /// Requests that restore redundancy come first, then the oldest, then the name: the same view
-/// gives the same answer. Whoever had the turn last comes after all others, so that a unit which
-/// gives it back because it cannot use it, and asks anew, keeps nobody waiting.
+/// gives the same answer. While somebody always waits, the others are served in the order of their
+/// names, beginning behind whoever had the turn last: units that give it back because they cannot use
+/// it and ask anew, with clocks that are wrong besides, keep nobody waiting for ever. For the same
+/// reason a start that has failed some times is no more urgent than the rest.
 #[must_use]
 pub fn next_grant(current: Option<&Grant>, units: &BTreeMap<UnitName, Claim>) -> Option<Grant> {
     if let Some(grant) = current
@@ -64,13 +72,20 @@ pub fn next_grant(current: Option<&Grant>, units: &BTreeMap<UnitName, Claim>) ->
         .iter()
         .filter(|(_, claim)| !claim.dying)
         .filter_map(|(name, claim)| {
-            let kind: TurnKind = claim.request.wants?;
-            let had_it = current.is_some_and(|grant| grant.holder == *name);
             let request = &claim.request;
-            Some((had_it, kind, request.asked_at, name, request.number))
+            let kind: TurnKind = request.wants?;
+            let urgent = kind == TurnKind::Start && request.number <= URGENT_NUMBER_MAX;
+            let had_it = current.is_some_and(|grant| grant.holder == *name);
+            let round = current
+                .filter(|_| !urgent)
+                .map(|grant| (*name <= grant.holder, name));
+            Some((
+                (had_it, !urgent, round, request.asked_at, name),
+                request.number,
+            ))
         })
         .min()
-        .map(|(_, _, _, name, number)| Grant {
+        .map(|((.., name), number)| Grant {
             holder: name.clone(),
             number,
         })
@@ -78,6 +93,8 @@ pub fn next_grant(current: Option<&Grant>, units: &BTreeMap<UnitName, Claim>) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn unit(number: u8) -> UnitName {
@@ -181,6 +198,42 @@ mod tests {
                 expected.map(grant),
                 "{name}"
             );
+        }
+    }
+
+    proptest! {
+        /// Everybody asks anew as soon as the turn is given back, whatever the clocks say.
+        #[test]
+        fn no_request_starves(
+            asked in prop::collection::vec(prop::collection::vec(0_u64..9, 5), 60),
+            starts in prop::collection::vec(any::<bool>(), 5),
+            waits in 0_u8..5,
+        ) {
+            let kind = |number: u8| {
+                if starts[usize::from(number)] { TurnKind::Start } else { TurnKind::Restart }
+            };
+            let mut numbers = [1_u64; 5];
+            let mut current = None;
+            for clocks in &asked {
+                let claims = (0_u8..5)
+                    .map(|number| {
+                        let place = usize::from(number);
+                        // The one that waits has asked once, by a clock that is far ahead.
+                        let asked_at = if number == waits { 99 } else { clocks[place] };
+                        let wants = Some(kind(number));
+                        let request = TurnRequest { number: numbers[place], wants, asked_at };
+                        (unit(number), Claim { request, dying: false })
+                    })
+                    .collect();
+                let grant = next_grant(current.as_ref(), &claims).unwrap();
+                if grant.holder == unit(waits) {
+                    return Ok(());
+                }
+                let place = (0..5).position(|number| unit(number) == grant.holder).unwrap();
+                numbers[place] += 2;
+                current = Some(grant);
+            }
+            prop_assert!(false, "never served");
         }
     }
 

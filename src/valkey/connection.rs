@@ -124,6 +124,22 @@ impl Connection {
     /// Not by `ACL LOAD`: Valkey 8.0.1 crashes at it on a replica, and it closes the connections
     /// of all users that it changes.
     pub(super) async fn apply_users(&self, file: &str) -> Result<(), ValkeyError> {
+        let named = self.set_users(file).await?;
+        let users = self.ask("ACL USERS", cmd("ACL").arg("USERS")).await?;
+        for user in list_of(&users).iter().filter_map(text_of) {
+            if !named.is_empty() && !named.contains(user.as_str()) && user != "default" {
+                self.ask("ACL DELUSER", cmd("ACL").arg("DELUSER").arg(user))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the users that a file of users names to what it says; returns their names.
+    pub(super) async fn set_users<'a>(
+        &self,
+        file: &'a str,
+    ) -> Result<BTreeSet<&'a str>, ValkeyError> {
         let mut named = BTreeSet::new();
         for line in file.lines() {
             let mut words = line.split_ascii_whitespace();
@@ -139,14 +155,7 @@ impl Connection {
             self.ask("ACL SETUSER", &set).await?;
             named.insert(name);
         }
-        let users = self.ask("ACL USERS", cmd("ACL").arg("USERS")).await?;
-        for user in list_of(&users).iter().filter_map(text_of) {
-            if !named.is_empty() && !named.contains(user.as_str()) && user != "default" {
-                self.ask("ACL DELUSER", cmd("ACL").arg("DELUSER").arg(user))
-                    .await?;
-            }
-        }
-        Ok(())
+        Ok(named)
     }
 
     pub(super) fn misfit(&self, command: &'static str, problem: impl Into<String>) -> ValkeyError {

@@ -20,6 +20,7 @@ pub mod sentinel;
 pub mod sentinel_view;
 pub mod server;
 pub mod server_info;
+pub mod users_secret;
 pub mod version;
 
 pub use credentials::{Credentials, InternalUser, Password};
@@ -29,4 +30,5 @@ pub use sentinel::SentinelClient;
 pub use sentinel_view::{PrimaryView, ReplicaView, SentinelPeer};
 pub use server::ServerClient;
 pub use server_info::{Role, ServerInfo};
+pub use users_secret::UsersSecret;
 pub use version::Version;

@@ -397,6 +397,29 @@ impl SentinelClient {
         self.connection.apply_users(file).await
     }
 
+    /// Brings the internal users to what the text of a file of users says; other users stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::apply_users`].
+    pub async fn set_users(&self, file: &str) -> Result<(), ValkeyError> {
+        self.connection.set_users(file).await.map(drop)
+    }
+
+    /// Sets the password with which it logs in to the other Sentinels; it keeps it in its file.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValkeyError`].
+    pub async fn set_peer_password(&self, password: &Password) -> Result<(), ValkeyError> {
+        let mut set = cmd("SENTINEL");
+        set.arg("CONFIG")
+            .arg("SET")
+            .arg("sentinel-pass")
+            .arg(password.expose());
+        self.ask("SENTINEL CONFIG SET", &set).await.map(drop)
+    }
+
     /// Whether it is in TILT: its clock jumped or it was blocked, and it takes no decisions.
     ///
     /// # Errors

@@ -243,6 +243,15 @@ impl ServerClient {
         self.connection.apply_users(file).await
     }
 
+    /// Brings the internal users to what the text of a file of users says; other users stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::apply_users`].
+    pub async fn set_users(&self, file: &str) -> Result<(), ValkeyError> {
+        self.connection.set_users(file).await.map(drop)
+    }
+
     /// Tries every command that Sentinel needs with the rights of Sentinel's user.
     ///
     /// Returns what would be denied; a failover would otherwise find out in the worst moment.

@@ -42,6 +42,8 @@ pub struct World {
     began: Option<Instant>,
     /// When its packets no longer passed, where it is a cut.
     in_force: Option<Instant>,
+    /// Whether the fault lets writes through but not their acknowledgements, which come late then.
+    mute: bool,
     /// When it ended.
     ended: Option<Instant>,
     /// Whether writes may wait in a frozen server and be taken when it wakes.
@@ -90,6 +92,7 @@ impl World {
             replicas: settled.replicas,
             began: None,
             in_force: None,
+            mute: false,
             ended: None,
             frozen: false,
         }
@@ -135,6 +138,7 @@ impl World {
     pub fn cut(&mut self, unit: &Unit, way: Way, how: How) {
         self.net.cut(v4(unit.address), &self.others(unit), way, how);
         self.in_force.get_or_insert_with(Instant::now);
+        self.mute = way == Way::Out;
     }
 
     /// Ends what [`Self::isolate`] began.
@@ -188,6 +192,8 @@ impl World {
         let lost = self.lost(settled.primary.address, &acknowledged);
         let old = self.primary.address;
         let in_force = self.in_force.unwrap_or(began);
+        // The server takes a write at once when it is asked; what it answers may have to be sent again for long.
+        let taken = |write: &Acknowledged| if self.mute { write.sent } else { write.at };
         let displaced: Vec<&Acknowledged> = acknowledged
             .iter()
             .filter(|write| write.server == old && write.at >= began)
@@ -195,7 +201,7 @@ impl World {
             .filter(|write| self.frozen || write.sent >= in_force)
             .filter(|_| settled.primary.address != old)
             .collect();
-        let latest = displaced.iter().map(|write| write.at).max();
+        let latest = displaced.iter().map(|write| taken(write)).max();
         let not_kept = kept::not_kept(self.model.state(), &lost);
         let report = Report {
             case: self.case,
@@ -208,7 +214,7 @@ impl World {
             displaced_for: latest.map_or(Duration::ZERO, |at| at.duration_since(began)),
             displaced_after_heal: displaced
                 .iter()
-                .filter(|write| self.ended.is_some_and(|end| write.at > end))
+                .filter(|write| self.ended.is_some_and(|end| taken(write) > end))
                 .count(),
             gap_follows,
             gap_polls,

@@ -225,6 +225,33 @@ fn one_joins_while_another_leaves() {
 }
 
 #[test]
+fn one_of_three_leaves_while_a_fourth_joins() {
+    let lock = removing(lock(world(3, 1, Budget::default())), [1]);
+    safe("four units, one joins, one leaves", &lock);
+    if large() {
+        progresses("four units, one joins, one leaves", &lock);
+        let budget = Budget {
+            moves: 1,
+            kills: 1,
+            ..Budget::default()
+        };
+        let two = removing(self::lock(world(3, 1, budget)), [0, 1]);
+        safe("four units, one joins, two leave", &two);
+    }
+}
+
+#[test]
+fn what_happens_between_reading_and_looking_changes_nothing() {
+    let lock = removing(lock(world(2, 1, Budget::default())), [1]);
+    let slow_begin = true;
+    let lock = Lock { slow_begin, ..lock };
+    safe("slow begin", &lock);
+    if large() {
+        progresses("slow begin", &lock);
+    }
+}
+
+#[test]
 fn the_lease_is_lost_while_one_joins_and_another_leaves() {
     let none = Budget::default();
     let flush = Budget { flushes: 1, ..none };

@@ -337,6 +337,11 @@ impl Model {
         Ok(self.passwords.get_or_init(|| passwords))
     }
 
+    /// Reads the passwords anew from now on: they were changed.
+    pub fn forget_passwords(&mut self) {
+        self.passwords = OnceLock::new();
+    }
+
     /// Connects to the server at an address.
     pub fn server(&self, address: IpAddr) -> io::Result<Wire> {
         let address = SocketAddr::new(address, SERVER_PORT);

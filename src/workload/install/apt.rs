@@ -122,7 +122,12 @@ pub(super) fn understand(what: String, text: &str) -> InstallError {
         "Connection refused",
     ]) {
         InstallError::Unreachable { said }
-    } else if says(&["Unable to locate package", "has no installation candidate"]) {
+    } else if says(&[
+        "Unable to locate package",
+        "has no installation candidate",
+        // The lists of the other suite could not be read.
+        "is invalid for APT::Default-Release",
+    ]) {
         InstallError::NotOffered { said }
     } else {
         InstallError::Apt { what, said }
@@ -140,17 +145,25 @@ pub(super) async fn install(
     suite: Option<&str>,
     system: &System,
 ) -> Result<(), InstallError> {
-    let mut lists = Ok(());
+    // What apt knows of archives it tells only once it has read their lists; fresh machines have none.
+    let mut lists = update().await;
     if let Some(suite) = suite {
-        lists = add_suite(suite, system).await;
+        lists = match add_suite(suite, system).await {
+            Ok(true) => lists.and(update().await),
+            Ok(false) => lists,
+            Err(error) => lists.and(Err(error)),
+        };
     }
-    let fetched = apt_get(&["update"], APT_UPDATE_LIMIT).await;
-    lists = lists.and(fetched.map(drop));
     match (run_install(names, packages, suite).await, lists) {
         // What is missing in the lists follows from why they could not be read.
         (Err(InstallError::NotOffered { .. }), Err(why)) => Err(why),
         (installed, _) => installed,
     }
+}
+
+/// Reads the lists of packages.
+async fn update() -> Result<(), InstallError> {
+    apt_get(&["update"], APT_UPDATE_LIMIT).await.map(drop)
 }
 
 /// Installs packages from files, and what they depend on from the lists that are there.
@@ -180,8 +193,9 @@ async fn run_install(
     Ok(())
 }
 
-/// Names another suite of the archive that the machine uses already, with its mirror and keys.
-async fn add_suite(suite: &str, system: &System) -> Result<(), InstallError> {
+/// Names another suite of the archive that the machine uses already, with its mirror and keys; says
+/// whether that is new.
+async fn add_suite(suite: &str, system: &System) -> Result<bool, InstallError> {
     let targets = [
         "indextargets",
         "--format",
@@ -190,10 +204,12 @@ async fn add_suite(suite: &str, system: &System) -> Result<(), InstallError> {
     ];
     let text = apt_get(&targets, APT_UPDATE_LIMIT).await?;
     match other_suite(&text, &system.codename, suite) {
-        Suite::Known => Ok(()),
+        Suite::Known => Ok(false),
         Suite::Add(source) => {
             let path = PathBuf::from(SOURCE_FILE);
-            fs::write(&path, source).map_err(|error| InstallError::file("write", &path, error))
+            fs::write(&path, source)
+                .map(|()| true)
+                .map_err(|error| InstallError::file("write", &path, error))
         }
         Suite::NoArchive => Err(InstallError::NotOffered {
             said: format!(
@@ -312,6 +328,10 @@ mod tests {
             ),
             (
                 "E: Unable to locate package valkey-server",
+                "has no package",
+            ),
+            (
+                "E: The value 'bookworm-backports' is invalid for APT::Default-Release as such a release is not available",
                 "has no package",
             ),
             (
