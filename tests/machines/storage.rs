@@ -1,7 +1,5 @@
 //! Storage moves between machines.
 
-use std::time::Duration;
-
 use crate::{
     support::model::{A_UNIT, Model},
     world::World,
