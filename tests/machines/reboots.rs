@@ -6,31 +6,6 @@ use crate::{
 };
 
 #[test]
-fn a_rebooted_machine_serves_before_juju_is_back() {
-    let mut world = World::new(3);
-    let settled = world.settled(3);
-
-    // A replica's, in order.
-    let replica = &settled.replicas[0];
-    world.machines.shut_down_next(&replica.name);
-    world.reboot_without_agents(&[&replica.name], |world| {
-        assert_eq!(world.serves(replica, BY_ITSELF), "slave");
-        world.expect_services(&replica.name);
-    });
-    let settled = world.settled(3);
-
-    // The primary's, in order: its server waits for the replicas before it ends.
-    let primary = &settled.primary;
-    world.machines.shut_down_next(&primary.name);
-    world.reboot_without_agents(&[&primary.name], |world| {
-        world.serves(primary, BY_ITSELF);
-        world.writers().flowing(&world.model);
-    });
-    let settled = world.settled(3);
-    world.verify(&settled.primary).expect_nothing_lost();
-}
-
-#[test]
 fn the_primarys_power_fails_and_its_machine_moves() {
     let mut world = World::new(3);
     let primary = world.settled(3).primary;
