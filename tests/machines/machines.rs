@@ -62,7 +62,10 @@ impl Machines {
         let folder = Path::new(PLACE).join(&prefix);
         fs::create_dir(&folder).expect("cannot make a folder for machines");
         let machines = Self { prefix, folder };
-        let juju_local = Path::new(env!("CARGO_BIN_EXE_juju-local"));
+        // A copy at a place that hardened services see too: they get directories of their own over
+        // those for temporary files.
+        fs::copy(env!("CARGO_BIN_EXE_juju-local"), machines.juju_local())
+            .expect("cannot copy juju-local");
         let write = |name: &str, text: String| {
             fs::write(machines.folder.join(name), text).expect("cannot write the driver's files");
         };
@@ -75,7 +78,7 @@ impl Machines {
                 root.display(),
                 machines.space(),
                 machines.state().display(),
-                juju_local.display(),
+                machines.juju_local().display(),
             ),
         );
         fs::create_dir(machines.state()).expect("cannot make a folder for the model");
@@ -89,9 +92,14 @@ impl Machines {
         machines
     }
 
+    /// Gives a shell script that runs on each machine that comes from now on, before all else.
+    pub fn prepare(&self, script: &str) {
+        fs::write(self.folder.join("prepare"), script).expect("cannot write a machine's script");
+    }
+
     /// Makes an empty model whose units get machines.
     pub fn model(&self, charm: PathBuf) -> Model {
-        let model = Model::on_machines(&self.state(), charm);
+        let model = Model::on_machines(self.juju_local(), &self.state(), charm);
         model.handle(&[
             "setting",
             &format!("machine-driver={}", self.driver().display()),
@@ -112,6 +120,10 @@ impl Machines {
         self.folder.join("driver")
     }
 
+    fn juju_local(&self) -> PathBuf {
+        self.folder.join("juju-local")
+    }
+
     /// Folder of models: machines see it under the same path.
     fn state(&self) -> PathBuf {
         self.folder.join("state")
@@ -125,6 +137,8 @@ impl Machines {
     fn try_drive(&self, arguments: &[&str]) -> io::Result<Output> {
         Command::new(self.driver())
             .args(arguments)
+            // Commands run in the directory of the same name on the machine.
+            .current_dir("/")
             .stdin(Stdio::null())
             .output()
     }
@@ -197,6 +211,26 @@ impl Machines {
             }
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Returns how often a unit's machine has booted.
+    pub fn boots(&self, unit: &str) -> usize {
+        fs::read_to_string(self.of(unit).join("boots")).map_or(0, |lines| lines.lines().count())
+    }
+
+    /// Waits until a unit's machine has booted more often than `before`.
+    pub fn wait_for_boot(&self, unit: &str, before: usize) {
+        let deadline = Instant::now() + BOOT;
+        while self.boots(unit) <= before {
+            assert!(Instant::now() < deadline, "{unit} does not come up");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Returns a file of the machine of a removed unit if it differs from a fresh one's, else nothing.
+    pub fn left_in(&self, unit: &str, path: &str) -> String {
+        let root = self.folder.join("left").join(format!("u{}", number(unit)));
+        fs::read_to_string(root.join(path)).unwrap_or_default()
     }
 
     /// Returns the files by which the machine of a removed unit differs from a fresh one, below
@@ -280,7 +314,7 @@ fn clear(folder: &Path) {
     {
         // Only a run that crashed has a model left.
         if state.path().join("model.json").exists() {
-            let _ = Command::new(env!("CARGO_BIN_EXE_juju-local"))
+            let _ = Command::new(folder.join("juju-local"))
                 .arg("--state")
                 .arg(state.path())
                 .arg("destroy")

@@ -14,5 +14,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
 mod machines;
+mod reboots;
+mod scaling;
 mod service;
+mod storage;
+mod world;

@@ -18,6 +18,10 @@ set -e
 hook=${JUJU_DISPATCH_PATH#hooks/}
 mkdir -p /var/lib/counter
 echo "$hook" >>/var/lib/counter/hooks
+# A file of this machine alone, which the agent reads.
+echo "latest: $hook" >/tmp/state
+state-set --file /tmp/state
+[ "$(state-get latest)" = "$hook" ]
 case $hook in
     install)
         cat >/etc/systemd/system/counter.service <<'END'

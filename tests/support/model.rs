@@ -103,6 +103,7 @@ pub struct Passwords {
 #[derive(Debug)]
 pub struct Model {
     state: TempDir,
+    program: PathBuf,
     charm: PathBuf,
     environment: Vec<String>,
     passwords: OnceLock<Passwords>,
@@ -124,21 +125,22 @@ impl Model {
         let mut environment = vec!["VALKEY_OPERATOR_WORKLOAD=process".to_owned()];
         environment
             .extend(server.map(|server| format!("VALKEY_OPERATOR_SERVER={}", server.display())));
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_juju-local"));
         let place = env::temp_dir();
-        Self::placed(&place, charm::folder().to_owned(), environment)
+        Self::placed(program, &place, charm::folder().to_owned(), environment)
     }
 
-    /// Makes an empty model with its state below `place`, for a charm that finds its own way of
-    /// running processes, as on Juju's machines.
-    pub fn on_machines(place: &Path, charm: PathBuf) -> Self {
-        let model = Self::placed(place, charm, Vec::new());
+    /// Makes an empty model of `program`, a `juju-local`, with its state below `place`, for a charm
+    /// that finds its own way of running processes, as on Juju's machines.
+    pub fn on_machines(program: PathBuf, place: &Path, charm: PathBuf) -> Self {
+        let model = Self::placed(program, place, charm, Vec::new());
         // Services run as users of their own and have to come through to their storage.
         fs::set_permissions(model.state(), fs::Permissions::from_mode(0o755))
             .expect("cannot open the state folder");
         model
     }
 
-    fn placed(place: &Path, charm: PathBuf, environment: Vec<String>) -> Self {
+    fn placed(program: PathBuf, place: &Path, charm: PathBuf, environment: Vec<String>) -> Self {
         let slot = Slot::take();
         // The path is short, because the sockets of the engine live below it.
         let state = tempfile::Builder::new()
@@ -147,6 +149,7 @@ impl Model {
             .expect("cannot make a state folder");
         Self {
             state,
+            program,
             charm,
             environment,
             passwords: OnceLock::new(),
@@ -194,7 +197,7 @@ impl Model {
 
     /// Runs `juju-local`, whatever becomes of it.
     pub fn try_juju(&self, arguments: &[&str]) -> Printed {
-        run_bounded(self.state.path(), arguments, COMMAND).unwrap_or_else(|error| {
+        run_bounded(&self.program, self.state.path(), arguments, COMMAND).unwrap_or_else(|error| {
             panic!("cannot run `juju-local {}`: {error}", arguments.join(" "))
         })
     }
@@ -411,7 +414,12 @@ impl Model {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         for arguments in [&["status"][..], &["debug-log", "-n", "80"]] {
-            let printed = run_bounded(self.state.path(), arguments, Duration::from_secs(10));
+            let printed = run_bounded(
+                &self.program,
+                self.state.path(),
+                arguments,
+                Duration::from_secs(10),
+            );
             if let Some(printed) = printed.ok().filter(|printed| printed.status.success()) {
                 let _ = write!(text, "\n--- {}\n{}", arguments.join(" "), printed.stdout);
             }
@@ -432,7 +440,7 @@ impl Drop for Model {
             eprintln!("kept: juju-local --state {}", self.state.path().display());
             return;
         }
-        match run_bounded(self.state.path(), &["destroy"], COMMAND) {
+        match run_bounded(&self.program, self.state.path(), &["destroy"], COMMAND) {
             Ok(printed) if printed.status.success() => {}
             Ok(printed) => eprintln!("cannot destroy the model: {}", printed.stderr),
             Err(error) => eprintln!("cannot destroy the model: {error}"),
@@ -490,11 +498,16 @@ fn find_text(value: &Value, key: &str) -> Option<String> {
 }
 
 /// Runs `juju-local`; ends it when it takes longer than `limit`.
-fn run_bounded(state: &Path, arguments: &[&str], limit: Duration) -> io::Result<Printed> {
+fn run_bounded(
+    program: &Path,
+    state: &Path,
+    arguments: &[&str],
+    limit: Duration,
+) -> io::Result<Printed> {
     // Files instead of pipes: whatever the command leaves running cannot hold them open.
     let output = TempDir::new()?;
     let (stdout, stderr) = (output.path().join("stdout"), output.path().join("stderr"));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_juju-local"))
+    let mut child = Command::new(program)
         .args(arguments)
         .env("JUJU_LOCAL_STATE", state)
         .stdin(Stdio::null())

@@ -13,7 +13,6 @@ Description=Valkey server of unit valkey/0
 Wants=network-online.target
 After=network-online.target
 RequiresMountsFor="/var/lib/charmed-valkey"
-Wants=valkey-0-sentinel.service
 After=valkey-0-sentinel.service
 StartLimitIntervalSec=0
 

@@ -73,9 +73,10 @@ impl UnitFile<'_> {
             quoted(self.layout.storage().as_os_str())
         ));
         if self.service == Service::Server {
-            // The gate asks the local Sentinel first; it remembers who was primary.
+            // The gate asks the local Sentinel first; it remembers who was primary. Sentinel comes
+            // up with the machine by itself: wanted here, it would be started when a unit joins
+            // again and its server is not a member yet, and without counting with the next boot.
             let sentinel = self.names.service(Service::Sentinel);
-            text.line(format_args!("Wants={sentinel}"));
             text.line(format_args!("After={sentinel}"));
         }
         // Tried for ever, with a pause: an address or a disk can come late, and nobody may be there.

@@ -52,6 +52,7 @@ use std::sync::mpsc::channel;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::Signal;
 
 use crate::api::{JujuExecCall, Request, Response, ToolEnd};
@@ -226,7 +227,8 @@ fn serve(engine: &Arc<Engine>, mut stream: &UnixStream) -> Result<()> {
         Err(error) => Response::Error(format!("cannot understand the request: {error}")),
         Ok(Request::Ping) => Response::Done,
         Ok(Request::HookTool(call)) => {
-            Response::Tool(tools::answer(engine, &mut engine.lock(), call))
+            let caller = socket_peercred(stream).map(|caller| caller.pid).ok();
+            Response::Tool(tools::answer(engine, &mut engine.lock(), call, caller))
         }
         Ok(Request::JujuExec(call)) => Response::Tool(juju_exec(engine, call)),
         Ok(Request::Destroy) => match destroy(engine) {

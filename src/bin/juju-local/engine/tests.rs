@@ -117,7 +117,7 @@ impl Bench {
             directory: PathBuf::from("/"),
             stdin: stdin.map(ToOwned::to_owned),
         };
-        tools::answer(&self.engine, &mut self.engine.lock(), call)
+        tools::answer(&self.engine, &mut self.engine.lock(), call, None)
     }
 
     /// Calls a tool; returns what it prints, or its exit status and error.

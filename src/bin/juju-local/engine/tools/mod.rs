@@ -14,6 +14,7 @@ mod storage;
 
 use std::path::PathBuf;
 
+use rustix::process::Pid;
 use serde_json::Value;
 
 use crate::api::{HookToolCall, ToolEnd};
@@ -102,6 +103,8 @@ pub struct Call<'a> {
     pub arguments: &'a [String],
     /// Directory of relative paths.
     pub directory: PathBuf,
+    /// Root of the caller's file system as the engine sees it, if that is another one than the engine's.
+    pub root: Option<PathBuf>,
     /// Standard input, if it was given.
     pub stdin: Option<String>,
     /// Notes for standard error.
@@ -148,6 +151,15 @@ impl Call<'_> {
         self.state.model.is_leader(&self.context.unit)
     }
 
+    /// Returns where a file is that the caller names.
+    fn place(&self, path: &str) -> PathBuf {
+        let path = self.directory.join(path);
+        match &self.root {
+            None => path,
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(&path)),
+        }
+    }
+
     /// Reads a file argument; `-` is standard input.
     ///
     /// # Errors
@@ -157,7 +169,7 @@ impl Call<'_> {
         if path == "-" {
             return self.stdin.clone().ok_or(Fault::WantsStdin);
         }
-        std::fs::read_to_string(self.directory.join(path))
+        std::fs::read_to_string(self.place(path))
             .map_err(|error| Fault::Failed(format!("cannot read {path}: {error}")))
     }
 
@@ -205,7 +217,7 @@ impl Call<'_> {
         };
         match flags.value("output") {
             None => Ok(text),
-            Some(path) => std::fs::write(self.directory.join(path), text)
+            Some(path) => std::fs::write(self.place(path), text)
                 .map(|()| String::new())
                 .map_err(|error| Fault::Failed(format!("cannot write {path}: {error}"))),
         }
@@ -256,8 +268,13 @@ fn smart(value: &Value) -> String {
     }
 }
 
-/// Answers a call.
-pub fn answer(engine: &Engine, state: &mut State, call: HookToolCall) -> ToolEnd {
+/// Answers a call; `caller` is its process.
+pub fn answer(
+    engine: &Engine,
+    state: &mut State,
+    call: HookToolCall,
+    caller: Option<Pid>,
+) -> ToolEnd {
     let wrong = |text: String| ToolEnd {
         code: 1,
         stderr: format!("ERROR {text}\n"),
@@ -272,12 +289,17 @@ pub fn answer(engine: &Engine, state: &mut State, call: HookToolCall) -> ToolEnd
             call.context
         ));
     };
+    // A unit's own machine has its own files; the agent would be there and see them as the hook does.
+    let root = caller
+        .filter(|_| state.model.settings.machine_driver.is_some())
+        .map(|caller| PathBuf::from(format!("/proc/{caller}/root")));
     let mut this = Call {
         engine,
         state,
         context: &mut context,
         arguments: &call.arguments,
         directory: call.directory,
+        root,
         stdin: call.stdin,
         notes: String::new(),
     };
