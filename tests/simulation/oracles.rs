@@ -303,7 +303,7 @@ pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data
 
 /// Looks at the taking of the lease: not from another that took it and has neither returned nor lost it.
 pub fn leased(world: &mut World, unit: u8) {
-    world.note(u64::from(unit) << 8 | 97, || {
+    world.note(u64::from(unit) << 8 | 0x61, || {
         format!("valkey/{unit} holds the lease")
     });
     let now = world.now();
