@@ -44,7 +44,14 @@ fn three_units_start_one_at_a_time_and_agree() {
 #[test]
 fn one_unit_serves_alone_and_two_say_that_they_cannot_fail_over() {
     let alone = Model::deployed(1);
-    Writers::start_usual(&alone)
+    let writers = Writers::start_usual(&alone);
+    alone.wait_until("enough is written to tell", A_UNIT, || {
+        match writers.acknowledged() {
+            written if written > 500 => Ok(()),
+            written => Err(format!("{written} writes")),
+        }
+    });
+    writers
         .verify(&alone, alone.units()[0].address)
         .expect_nothing_lost();
     alone.add_units(1);
