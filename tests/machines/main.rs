@@ -15,6 +15,7 @@
 mod support;
 
 mod faults;
+mod install;
 mod machines;
 mod reboots;
 mod scaling;
