@@ -185,6 +185,35 @@ fn what_is_not_offered_has_its_reason() {
     }
 }
 
+/// A scripted scenario carries its number in its name, and its row names it.
+#[test]
+fn every_scripted_scenario_is_in_its_row() {
+    let scripted = read("tests/simulation/scenarios.rs");
+    let rows: BTreeMap<String, Row> = rows('S')
+        .into_iter()
+        .map(|row| (row.number.clone(), row))
+        .collect();
+    let mut count = 0;
+    for test in tests_in(&scripted) {
+        let Some((number, _)) = test
+            .split_once('_')
+            .filter(|(number, _)| number.starts_with('s'))
+        else {
+            continue;
+        };
+        let row = rows
+            .get(&number.to_uppercase())
+            .unwrap_or_else(|| panic!("{test} is of no scenario"));
+        let named = row
+            .tests()
+            .iter()
+            .any(|(file, name)| file == "tests/simulation/scenarios.rs" && name == test);
+        assert!(named, "row {} does not name {test}", row.number);
+        count += 1;
+    }
+    assert!(count >= 20, "only {count} scripted scenarios");
+}
+
 #[test]
 fn tests_are_found_in_sources_and_nothing_else() {
     let source = "

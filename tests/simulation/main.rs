@@ -26,6 +26,8 @@ mod oracles;
 mod planted;
 #[cfg(test)]
 mod regressions;
+#[cfg(test)]
+mod scenarios;
 mod script;
 mod shrink;
 mod steps;
