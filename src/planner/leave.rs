@@ -92,15 +92,11 @@ fn was_primary(seen: &Observation) -> bool {
 ///
 /// Without it that unit would begin anew with nothing, while the data left with this one.
 fn last_to_go(seen: &Observation) -> Plan {
+    // Storage that was detached may come back and hold less. A unit that lives on takes nothing
+    // along: it keeps nobody waiting, and is waited for itself.
     let newcomer = seen.units.iter().find(|(_, unit)| {
-        // Storage that was detached may come back and hold less; it is no reason to keep a
-        // unit from detaching its own, which comes back the same way.
-        let waits = match unit.data.state {
-            UnitState::New => true,
-            UnitState::Detached => seen.mine().dying,
-            UnitState::Member | UnitState::Left => false,
-        };
-        !unit.dying && waits
+        let waits = matches!(unit.data.state, UnitState::New | UnitState::Detached);
+        !unit.dying && waits && seen.mine().dying
     });
     let Some((newcomer, unit)) = newcomer.filter(|_| seen.local.server == Process::Running) else {
         return stop_only(seen);

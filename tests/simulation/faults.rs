@@ -234,7 +234,8 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
         Fault::AddUnit {} => add_unit(ctx, None),
         Fault::AddUnitReusing {} => {
             let shelved = ctx.with(|world| {
-                let free = world.shelf.iter().position(|shelved| {
+                // The latest: whoever brings back an older copy wants that.
+                let free = world.shelf.iter().rposition(|shelved| {
                     world
                         .juju
                         .units

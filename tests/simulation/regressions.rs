@@ -118,3 +118,14 @@ fn no_sentinel_is_reset_while_another_knows_no_replica() {
          50000 remove-unit 1",
     );
 }
+
+/// The only member, whose storage was to be detached, waited in its hook for a newcomer, and the
+/// newcomer for the leader, which was the only member.
+#[test]
+fn who_lives_on_without_storage_waits_for_no_newcomer() {
+    holds(
+        "seed=2332 units=1 juju=silent
+         100910 detach-storage 0 691
+         100968 add-unit",
+    );
+}
