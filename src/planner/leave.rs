@@ -165,6 +165,16 @@ fn no_target(seen: &Observation) -> Option<Plan> {
         return None;
     }
     let why = seen.takeover_target(&seen.me).err()?;
+    // Its data stays on its storage, and nobody is there who could take over: to wait would only keep
+    // the storage. They may have been detached too, of which this hook does not hear.
+    let silent = |unit: &UnitName| seen.server(unit).is_none() && seen.sentinel(unit).is_none();
+    if !seen.mine().dying && seen.other_members().iter().all(silent) {
+        let steps = vec![Step::StopSentinel, Step::StopServer];
+        return Some(Plan::act(
+            steps,
+            "nobody else answers, and the storage keeps the data",
+        ));
+    }
     let reason = Reason::LastCopy(format!(
         "no unit that stays holds all data: {why}; bring one in sync, or remove this unit with --force and lose what only it holds"
     ));

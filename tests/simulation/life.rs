@@ -13,8 +13,8 @@ use crate::{
 
 /// How long after the last fault has ended everything must have settled.
 ///
-/// Longest known way: a failed hook's longest pause, then a leave or a join.
-pub const SETTLE_LIMIT: Millis = 420_000;
+/// Longest known way: a leave that ends at its limit of ten minutes, and then goes on with what it sees anew.
+pub const SETTLE_LIMIT: Millis = 800_000;
 
 /// How long clients write on once everything has settled.
 const AFTERMATH: Millis = 8_000;

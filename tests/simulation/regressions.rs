@@ -129,3 +129,14 @@ fn who_lives_on_without_storage_waits_for_no_newcomer() {
          100968 add-unit",
     );
 }
+
+/// A unit waited ten minutes for another to take over whose storage had been detached meanwhile.
+#[test]
+fn storage_is_let_go_when_nobody_else_answers() {
+    holds(
+        "seed=1948 units=3 juju=3.6
+         130000 detach-storage 0 750
+         130000 remove-unit 1
+         130000 detach-storage 2 3000",
+    );
+}
