@@ -9,10 +9,8 @@ use crate::{
     observer::{self, SystemUsersProblem},
     planner::{
         Observation,
-        observation::Role,
-        peer_data::{Databag, Identity, Position, TurnKind, TurnRequest, UnitState, changed_keys},
+        peer_data::{Databag, Identity, TurnKind, TurnRequest, UnitState, changed_keys},
         rotation::NUMBER_KEY,
-        view::Naming,
     },
     valkey::Credentials,
 };
@@ -99,16 +97,11 @@ pub(super) async fn claim_data(
         .deployment_id
         .clone()
         .context("the deployment has no name yet")?;
-    let position = seen
-        .local
-        .identity
-        .as_ref()
-        .and_then(|identity| identity.position.clone());
     let identity = Identity {
         deployment_id,
         unit: seen.me.clone(),
         generation,
-        position,
+        position: seen.recorded().cloned(),
     };
     workload(charm)?.write_identity(&identity).await?;
     Ok(())
@@ -124,51 +117,14 @@ pub async fn record_position(
     seen: &Observation,
     clean: bool,
 ) -> anyhow::Result<()> {
-    let known = seen
-        .local
-        .identity
-        .as_ref()
-        .and_then(|identity| identity.position.clone());
-    let Some(server) = seen.server(&seen.me) else {
+    let Some(position) = seen.position_to_record(clean, unix_now()) else {
         // It does not run: what stands beside the data is what it holds.
-        if known.is_some() {
-            charm.juju.mine.position = known;
+        if let Some(known) = seen.recorded() {
+            charm.juju.mine.position = Some(known.clone());
         }
         return Ok(());
     };
-    // A replica without its primary counts from anew after a start; what it held before still counts.
-    let cut_off = matches!(server.role, Role::Replica { link_up: false, .. });
-    // One that was displaced holds what belongs to the configuration before.
-    let displaced = server.role == Role::Primary
-        && matches!(seen.naming(), Naming::Agreed { host, .. } if host != seen.local.address);
-    let before = known.as_ref().map_or(0, |position| position.epoch);
-    let position = match known.filter(|_| cut_off) {
-        Some(known) => Position { clean, ..known },
-        None => Position {
-            history: server.history.clone(),
-            offset: server.offset,
-            epoch: if displaced { before } else { seen.epoch() },
-            primary: server.role == Role::Primary,
-            clean,
-            recorded_at: unix_now(),
-        },
-    };
-    if let Some(deployment_id) = seen.app.deployment_id.clone() {
-        let generation = seen.local.identity.as_ref().map_or_else(
-            || {
-                seen.app
-                    .founding
-                    .as_ref()
-                    .map_or(1, |founding| founding.generation)
-            },
-            |identity| identity.generation,
-        );
-        let identity = Identity {
-            deployment_id,
-            unit: seen.me.clone(),
-            generation,
-            position: Some(position.clone()),
-        };
+    if let Some(identity) = seen.identity_at(&position) {
         workload(charm)?.write_identity(&identity).await?;
     }
     charm.juju.mine.position = Some(position);

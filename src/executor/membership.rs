@@ -7,7 +7,7 @@ use crate::{
     charm::Charm,
     limits::{LEASE_CONFIRM_LIMIT, LEASE_RENEWAL, LEASE_TTL, SENTINEL_PORT, SERVER_PORT},
     observer::{endpoint, sentinel_client, server_client},
-    planner::{Observation, UnitName, numbers::majority, observation::Lease},
+    planner::{Observation, UnitName, observation::Lease},
     valkey::{Endpoint, ValkeyError, lease::LeaseOutcome, membership},
 };
 
@@ -36,20 +36,7 @@ async fn try_lease(charm: &Charm, seen: &Observation) -> anyhow::Result<()> {
         .host_of(&primary)
         .context("the primary has no address")?;
     let client = server_client(host, credentials).await?;
-    // Dead members cannot acknowledge; a majority of those that answer still holds the lease.
-    let answering = seen
-        .servers
-        .values()
-        .filter(|server| server.known().is_some())
-        .count();
-    let online = seen.server(&primary).map_or(0, |server| {
-        server
-            .replicas
-            .iter()
-            .filter(|replica| replica.online)
-            .count()
-    });
-    let wanted = (majority(answering.max(1)) - 1).min(online);
+    let wanted = seen.lease_witnesses();
     let wanted = u64::try_from(wanted).unwrap_or(0);
     let confirmed = client
         .lease_confirm(seen.me.as_str(), LEASE_TTL, wanted, LEASE_CONFIRM_LIMIT)
@@ -116,12 +103,7 @@ pub(super) fn keep_lease(
 ) -> impl Future<Output = anyhow::Error> + 'static {
     let credentials = charm.credentials.clone();
     let token = seen.me.as_str().to_owned();
-    let hosts: Vec<String> = seen
-        .members()
-        .iter()
-        .filter_map(|unit| seen.host_of(unit))
-        .map(str::to_owned)
-        .collect();
+    let hosts = seen.member_hosts();
     let held = seen.lease == Lease::Mine;
     async move {
         let Some(credentials) = credentials.filter(|_| held) else {

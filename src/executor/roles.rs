@@ -8,9 +8,7 @@ use crate::{
     history,
     limits::{SENTINEL_PORT, SERVER_PORT},
     observer::{endpoint, sentinel_client, server_client},
-    planner::{
-        Observation, UnitName, numbers::majority, observation::Role, peer_data::FoundingReason,
-    },
+    planner::{Observation, UnitName, numbers::majority, peer_data::FoundingReason},
     settings,
     valkey::{
         Endpoint,
@@ -146,17 +144,8 @@ pub(super) async fn promote(
     seen: &Observation,
     to: &UnitName,
 ) -> anyhow::Result<()> {
-    let target = seen.host_of(to).context("the target has no address")?;
-    let following = seen.server(to).and_then(|server| match &server.role {
-        Role::Replica { of, .. } => Some(of.clone()),
-        Role::Primary => None,
-    });
     let old = seen
-        .members()
-        .iter()
-        .find_map(|unit| seen.monitor(unit).map(|monitor| monitor.primary.clone()))
-        .filter(|host| host != target)
-        .or(following)
+        .former_primary(to)
         .context("nobody knows the old primary")?;
     let plan = plan(seen, endpoint(&old, SERVER_PORT)?, to, false)?;
     let record = handover::promote_best(&plan, credentials(charm)?).await?;

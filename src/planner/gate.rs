@@ -182,9 +182,7 @@ fn restart(seen: &Observation) -> Plan {
 ///
 /// Alone, and the primary when it was last seen: nobody else could have been elected.
 fn moved(seen: &Observation, host: &str) -> bool {
-    let identity = seen.local.identity.as_ref();
-    let position = identity.and_then(|identity| identity.position.as_ref());
-    repair::names_nobody(seen, host) && position.is_some_and(|position| position.primary)
+    repair::names_nobody(seen, host) && seen.recorded().is_some_and(|position| position.primary)
 }
 
 /// Plans the return of the server that the Sentinels still name as primary.
@@ -262,12 +260,10 @@ fn about_to_be_replaced(seen: &Observation, members: usize) -> bool {
 /// What is decided now answers them only a moment later, and then they have begun. Once they should
 /// have noticed, what they say counts.
 fn soon_missed(seen: &Observation) -> bool {
-    let position = seen
-        .local
-        .identity
-        .as_ref()
-        .and_then(|identity| identity.position.as_ref());
-    let Some(seconds) = position.and_then(|last| seen.now.checked_sub(last.recorded_at)) else {
+    let Some(seconds) = seen
+        .recorded()
+        .and_then(|last| seen.now.checked_sub(last.recorded_at))
+    else {
         return false;
     };
     let detected_ms = seen.settings.down_after_ms;
@@ -283,9 +279,8 @@ fn soon_missed(seen: &Observation) -> bool {
 fn another_serves(seen: &Observation) -> Option<Plan> {
     let serving = seen.serving();
     let (only, rest) = serving.split_first()?;
-    let identity = seen.local.identity.as_ref();
-    let position = identity.and_then(|identity| identity.position.as_ref());
-    let complete = rest.is_empty() && position.is_some_and(|position| covers(seen, only, position));
+    let recorded = seen.recorded();
+    let complete = rest.is_empty() && recorded.is_some_and(|position| covers(seen, only, position));
     Some(if complete {
         let step = Step::CompleteHandOver { to: only.clone() };
         Plan::act(vec![step], "the Sentinels were not told")
@@ -318,7 +313,7 @@ fn serve(seen: &Observation) -> Step {
 pub(super) fn follow(seen: &Observation, host: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let identity: Option<&Identity> = seen.local.identity.as_ref();
-    let position = identity.and_then(|identity| identity.position.as_ref());
+    let position = seen.recorded();
     let generation = seen
         .app
         .founding

@@ -77,15 +77,11 @@ fn stopped(seen: &Observation) -> bool {
 
 /// Returns whether the data was saved in order when the server stopped.
 fn saved(seen: &Observation) -> bool {
-    let identity = seen.local.identity.as_ref();
-    let position = identity.and_then(|identity| identity.position.as_ref());
-    !seen.local.has_data || position.is_some_and(|position| position.clean)
+    !seen.local.has_data || seen.recorded().is_some_and(|position| position.clean)
 }
 
 fn was_primary(seen: &Observation) -> bool {
-    let identity = seen.local.identity.as_ref();
-    let position = identity.and_then(|identity| identity.position.as_ref());
-    position.is_some_and(|position| position.primary)
+    seen.recorded().is_some_and(|position| position.primary)
 }
 
 /// Plans for when no member stays: a unit that is about to join takes the data over first.

@@ -7,6 +7,7 @@
 mod gate;
 pub mod invariants;
 pub mod leader;
+mod lease;
 mod leave;
 mod names;
 pub mod numbers;
@@ -15,6 +16,7 @@ pub mod peer_data;
 mod peer_values;
 mod reason;
 mod reconcile;
+mod record;
 mod repair;
 pub mod rotation;
 mod step;

@@ -3,9 +3,8 @@
 use super::{
     names::UnitName,
     numbers::majority,
-    observation::{Intent, Lease, Monitor, Observation, Role, Sentinel, Server, Unit},
+    observation::{Lease, Monitor, Observation, Role, Sentinel, Server, Unit},
     peer_data::{Position, UnitData, UnitState},
-    step::Step,
     turn,
 };
 
@@ -348,45 +347,6 @@ impl Observation {
         joining || matches!(self.lease, Lease::Other(_))
     }
 
-    /// Returns whether `step` changes who belongs to the set, so that the lease is made sure of
-    /// right before it: it may have run out, or have been lost with a failover, since the look.
-    #[must_use]
-    pub fn changes_the_set(&self, step: &Step) -> bool {
-        match step {
-            Step::Forget { .. } => true,
-            // Its own quorum each unit keeps right by itself, and again with every look.
-            Step::SetQuorum { on, .. } => on.iter().any(|unit| *unit != self.me),
-            Step::StartServer { follow, .. } => {
-                follow.is_some() && self.mine().data.state != UnitState::Member
-            }
-            Step::HandOver { .. } | Step::StopSentinel | Step::StopServer => {
-                self.intent == Intent::Leave
-            }
-            Step::CreateUsers
-            | Step::NameDeployment
-            | Step::NameFounder(_)
-            | Step::GrantTurn(_)
-            | Step::RequestTurn(_)
-            | Step::ReleaseTurn
-            | Step::SetState(_)
-            | Step::RecordPosition
-            | Step::ClaimData { .. }
-            | Step::TakeLease
-            | Step::ReleaseLease
-            | Step::KeepAside
-            | Step::StartSentinel { .. }
-            | Step::Monitor { .. }
-            | Step::Announce
-            | Step::StartWatch
-            | Step::SetPromotable(_)
-            | Step::SetMinReplicas { .. }
-            | Step::ApplySettings
-            | Step::Follow { .. }
-            | Step::Promote { .. }
-            | Step::CompleteHandOver { .. } => false,
-        }
-    }
-
     /// Returns a unit that can take the role of primary over from `from` without losing a write.
     ///
     /// # Errors
@@ -453,6 +413,20 @@ impl Observation {
             return Err("is not promotable");
         }
         Ok(server.offset)
+    }
+
+    /// Returns the host of the primary that `to` is to replace: whom the Sentinels name, or whom it follows.
+    #[must_use]
+    pub fn former_primary(&self, to: &UnitName) -> Option<String> {
+        let following = self.server(to).and_then(|server| match &server.role {
+            Role::Replica { of, .. } => Some(of.clone()),
+            Role::Primary => None,
+        });
+        self.members()
+            .iter()
+            .find_map(|unit| self.monitor(unit).map(|monitor| monitor.primary.clone()))
+            .filter(|host| self.host_of(to) != Some(host.as_str()))
+            .or(following)
     }
 
     /// Returns the best copy among the replicas that answer, for when the primary is gone.

@@ -10,6 +10,10 @@ pub type Millis = u64;
 pub struct Timings {
     /// Time between two rounds of a process's own timers: Sentinel's and a server's cron run ten times a second.
     pub tick: Millis,
+    /// How long a Sentinel that has been tuned stays in TILT.
+    pub tilt_period: Millis,
+    /// How long a Sentinel that was just started stays in TILT.
+    pub tilt_period_default: Millis,
     /// Time between two `INFO` of a Sentinel once it has been tuned.
     pub info_period: Millis,
     /// Time between two `INFO` of a Sentinel that was just started.
@@ -192,13 +196,8 @@ pub enum SentinelCommand {
     SetQuorum(usize),
     /// `SET … down-after-milliseconds`.
     SetDownAfter(Millis),
-    /// `DEBUG info-period … publish-period …`, forgotten by a restart.
-    SetPeriods {
-        /// Between two `INFO`.
-        info: Millis,
-        /// Between two hellos.
-        hello: Millis,
-    },
+    /// `DEBUG info-period … publish-period … tilt-period …` with the charm's, forgotten by a restart.
+    ShortenPeriods,
     /// `MONITOR`; refused if it monitors already.
     Monitor {
         /// Host of the primary.

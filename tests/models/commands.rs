@@ -433,9 +433,10 @@ impl Cluster {
         let now = self.now;
         let monitored = sentinel.group.as_ref().map(|group| group.primary.addr);
         let reply = match (command, sentinel.group.as_mut()) {
-            (SentinelCommand::SetPeriods { info, hello }, _) => {
-                sentinel.info_period = *info;
-                sentinel.hello_period = *hello;
+            (SentinelCommand::ShortenPeriods, _) => {
+                sentinel.info_period = self.timings.info_period;
+                sentinel.hello_period = self.timings.hello_period;
+                sentinel.tilt_period = self.timings.tilt_period;
                 Ok(Reply::Done)
             }
             (SentinelCommand::Monitor { .. }, Some(_)) => {
@@ -503,7 +504,7 @@ impl Cluster {
                 command,
                 SentinelCommand::Reset
                     | SentinelCommand::KnownEpoch
-                    | SentinelCommand::SetPeriods { .. }
+                    | SentinelCommand::ShortenPeriods
             )
         {
             self.flush(host, &sentinel);

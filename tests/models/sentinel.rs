@@ -14,9 +14,6 @@ pub type Id = u64;
 /// A loop that was blocked for longer than this puts Sentinel into TILT.
 const TILT_TRIGGER: Millis = 2_000;
 
-/// How long it stays there.
-const TILT_PERIOD: Millis = 30_000;
-
 /// A Sentinel, running or not.
 #[derive(Debug)]
 pub struct Sentinel {
@@ -25,6 +22,8 @@ pub struct Sentinel {
     pub id: Id,
     pub current_epoch: u64,
     pub tilt_since: Option<Millis>,
+    /// How long it stays in TILT.
+    pub tilt_period: Millis,
     pub info_period: Millis,
     pub hello_period: Millis,
     pub group: Option<Group>,
@@ -313,6 +312,7 @@ impl Sentinel {
             id: 0,
             current_epoch: 0,
             tilt_since: None,
+            tilt_period: 0,
             info_period: 0,
             hello_period: 0,
             group: None,
@@ -380,7 +380,8 @@ impl Cluster {
     pub(super) fn begin_sentinel(&mut self, host: Host, start: &SentinelStart) {
         let (now, process, new_id) = (self.now, self.next_process(), self.random_id());
         let monitor = self.addr(&start.monitor);
-        let (info_period, hello_period) = (
+        let (tilt_period, info_period, hello_period) = (
+            self.timings.tilt_period_default,
             self.timings.info_period_default,
             self.timings.hello_period_default,
         );
@@ -397,6 +398,7 @@ impl Cluster {
         };
         *sentinel = Sentinel {
             process: Some(process),
+            tilt_period,
             info_period,
             hello_period,
             wake,
@@ -530,7 +532,7 @@ impl Cluster {
         let Some(since) = sentinel.tilt_since else {
             return false;
         };
-        if self.now - since < TILT_PERIOD {
+        if self.now - since < sentinel.tilt_period {
             return true;
         }
         sentinel.tilt_since = None;
@@ -712,7 +714,7 @@ impl Cluster {
                 .min(peer.published + hello);
         }
         if let Some(since) = sentinel.tilt_since {
-            due = due.min(since + TILT_PERIOD);
+            due = due.min(since + sentinel.tilt_period);
         }
         // As if the timer had run all the time, at its uneven pace.
         beat.max(due + 1 + self.random.u64(0..80))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use valkey_operator::limits::{
     DETECTION_DEFAULT, FAILOVER_TIMEOUT, PARALLEL_SYNCS, REPL_PING_PERIOD, REPL_TIMEOUT,
-    SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD,
+    SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SENTINEL_TILT_PERIOD,
 };
 use valkey_operator::valkey::configuration::max_lag_seconds;
 
@@ -28,6 +28,8 @@ impl Timings {
     pub fn with_detection(detection: Duration) -> Self {
         Self {
             tick: 100,
+            tilt_period: millis(SENTINEL_TILT_PERIOD),
+            tilt_period_default: 30_000,
             info_period: millis(SENTINEL_INFO_PERIOD),
             info_period_default: 10_000,
             hello_period: millis(SENTINEL_HELLO_PERIOD),

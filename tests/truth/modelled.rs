@@ -61,13 +61,7 @@ impl Modelled {
             fresh: false,
         };
         self.all.start_sentinel(&name, &start);
-        self.sentinel_command(
-            unit,
-            &SentinelCommand::SetPeriods {
-                info: 1_000,
-                hello: 500,
-            },
-        );
+        self.sentinel_command(unit, &SentinelCommand::ShortenPeriods);
     }
 
     fn server_command(&mut self, unit: usize, command: &ServerCommand) -> Result<Reply, Failure> {

@@ -218,12 +218,7 @@ fn founding(seen: &Observation) -> String {
 }
 
 fn position(seen: &Observation) -> String {
-    let recorded = seen
-        .local
-        .identity
-        .as_ref()
-        .and_then(|identity| identity.position.as_ref())
-        .or(seen.mine().data.position.as_ref());
+    let recorded = seen.recorded().or(seen.mine().data.position.as_ref());
     match (seen.server(&seen.me), recorded) {
         (Some(server), _) => format!(
             "{} bytes of history {}, epoch {}",

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use valkey_operator::{
-    limits::{
-        ANNOUNCE_LIMIT, FORGET_LIMIT, LEASE_CONFIRM_LIMIT, LEASE_TTL, MEMBERSHIP_POLL,
-        SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD,
-    },
+    limits::{ANNOUNCE_LIMIT, FORGET_LIMIT, LEASE_CONFIRM_LIMIT, LEASE_TTL, MEMBERSHIP_POLL},
     planner::{Observation, UnitName, numbers::majority},
 };
 
@@ -416,11 +413,8 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
                 was_reset = true;
             }
             introduce(run, member, &view, gathered.ids.iter()).await?;
-            let periods = SentinelCommand::SetPeriods {
-                info: ms(SENTINEL_INFO_PERIOD),
-                hello: ms(SENTINEL_HELLO_PERIOD),
-            };
-            run.sentinel(member, periods).await?;
+            run.sentinel(member, SentinelCommand::ShortenPeriods)
+                .await?;
             run.ctx.sleep(ms(MEMBERSHIP_POLL)).await;
         }
     }

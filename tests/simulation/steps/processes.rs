@@ -1,10 +1,7 @@
 //! Steps that start and stop the local processes, as `src/executor/processes.rs`.
 
 use valkey_operator::{
-    limits::{
-        POLL_MIN, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SERVER_START_LIMIT,
-        SERVER_STOP_LIMIT,
-    },
+    limits::{POLL_MIN, SERVER_START_LIMIT, SERVER_STOP_LIMIT},
     planner::{Intent, Observation, observation::Process},
 };
 
@@ -152,11 +149,8 @@ pub async fn start_sentinel(
 
 /// Gives the local Sentinel what it does not keep in its file.
 pub async fn tune_sentinel(run: &Run) -> Result<(), Failure> {
-    let periods = SentinelCommand::SetPeriods {
-        info: ms(SENTINEL_INFO_PERIOD),
-        hello: ms(SENTINEL_HELLO_PERIOD),
-    };
-    run.sentinel(&run.host, periods).await?;
+    run.sentinel(&run.host, SentinelCommand::ShortenPeriods)
+        .await?;
     if let Reply::Sentinel(facts) = run.sentinel(&run.host, SentinelCommand::Look).await?
         && facts.view.is_some()
     {
