@@ -317,6 +317,25 @@ pub const START_PERMIT_LIMIT: Duration = Duration::from_secs(60);
 /// Longest that the gate of a service looks around before it gives up; systemd then tries again.
 pub const START_GATE_LIMIT: Duration = Duration::from_secs(60);
 
+/// Looks after each of which members were learned of, before what is seen counts as too unsteady.
+///
+/// One Sentinel tells of all that it knows at once; theirs may know of a few more.
+pub const OFFLINE_LOOKS: u32 = 3;
+
+/// Longest that a machine that goes down tries to hand the role of primary over.
+///
+/// A hand-over takes well under a second. Where it cannot be done the others elect a new primary
+/// some seconds after the end, and all that was acknowledged is saved here until then.
+pub const FAREWELL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the watcher asks whether a replica in sync is not promotable, and nobody makes it so.
+///
+/// Where Juju is there, a hook does it within moments: it is left to it until the second look.
+pub const PROMOTABLE_LOOK: Duration = Duration::from_secs(5);
+
+/// Longest that making such a replica promotable may take: a look around and one command.
+pub const PROMOTABLE_LIMIT: Duration = Duration::from_secs(20);
+
 /// Longest that making or removing a system user may take.
 pub const USER_TOOL_LIMIT: Duration = Duration::from_secs(30);
 

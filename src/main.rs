@@ -30,6 +30,18 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
     },
+    /// Hands the role of primary over and saves if the machine goes down; run by the server's service when it stops.
+    Farewell {
+        /// What the charm last knew, written by the charm.
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// Makes a replica in sync promotable, without Juju; run by the watcher where no hook does it.
+    Promotable {
+        /// What the charm last knew, written by the charm.
+        #[arg(long)]
+        file: PathBuf,
+    },
     /// Prints what the charm sees and would do, without doing it; run it through `juju exec`.
     Plan,
     /// Checks the whole set and says OK, DEGRADED or FAIL; run it through `juju exec`.
@@ -63,6 +75,12 @@ fn main() -> ExitCode {
         match command {
             Some(Command::Watch { file }) => watch::run(&file).await.map(|()| ExitCode::SUCCESS),
             Some(Command::Gate { file }) => Box::pin(handlers::start_gate::run(&file))
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Some(Command::Farewell { file }) => Box::pin(handlers::farewell::run(&file))
+                .await
+                .map(|()| ExitCode::SUCCESS),
+            Some(Command::Promotable { file }) => Box::pin(handlers::promotable::run(&file))
                 .await
                 .map(|()| ExitCode::SUCCESS),
             Some(Command::Plan) => handlers::explain(Environment::from_process()?)

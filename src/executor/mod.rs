@@ -119,5 +119,5 @@ fn credentials(charm: &Charm) -> anyhow::Result<&Credentials> {
 }
 
 pub use databag::{flush, record_position};
-pub use processes::{prepare_server, refresh_watch, stop_sentinel, stop_watch};
+pub use processes::{end_server, prepare_server, refresh_watch, stop_sentinel, stop_watch};
 pub use users::{advance_users, apply_users};

@@ -155,35 +155,9 @@ async fn answers(charm: &Charm) -> anyhow::Result<()> {
 /// Stops the server in order: its data is saved, and beside it stands that this was so.
 pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
     let workload = workload(charm)?;
-    let mut saved = false;
     let leaving = seen.intent == Intent::Leave;
     let spare = leaving && seen.primary().is_some_and(|primary| primary != seen.me);
-    if let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await {
-        if let Ok(info) = client.info().await
-            && let Err(error) = watch::settle_former(&workload, &info).await
-        {
-            warn!(
-                error = format!("{error:#}"),
-                "Cannot let go of an old data set"
-            );
-        }
-        // Offsets move until the end: what is recorded is what the server itself saves.
-        match client.shutdown(ShutdownSave::Save, SERVER_STOP_LIMIT).await {
-            Ok(()) => saved = true,
-            Err(error) => {
-                warn!(error = %error, "The server did not save and stop by itself");
-                // A disk that takes no more must not keep a unit whose data others hold.
-                if spare && !matches!(error, ValkeyError::Timeout { .. }) {
-                    client
-                        .shutdown(ShutdownSave::NoSave, SERVER_STOP_LIMIT)
-                        .await?;
-                } else if !error.is_silent() {
-                    // It said why it goes on: waiting for its end would only keep the hook.
-                    return Err(error.into());
-                }
-            }
-        }
-    }
+    let saved = save_and_end(charm, &workload, spare).await?;
     // Saving can take minutes; nothing kills the server before.
     let stop = Stop {
         then_kill: false,
@@ -201,6 +175,54 @@ pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow
         }
         recorded => recorded,
     }
+}
+
+/// Lets the server save and end, whose service somebody else is stopping, and records what it holds.
+///
+/// # Errors
+///
+/// When it does not save; it goes on then, and the older record stays.
+pub async fn end_server(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
+    let workload = workload(charm)?;
+    let saved = save_and_end(charm, &workload, false).await?;
+    tokio::time::timeout(SERVER_STOP_LIMIT, workload.exited(Service::Server))
+        .await
+        .context("the server has not ended in time")??;
+    databag::record_position(charm, seen, saved).await
+}
+
+/// Asks the server to save and end; returns whether it did. One that does not answer is left alone.
+///
+/// What is `spare` is held by others, too.
+async fn save_and_end(charm: &Charm, workload: &Workload, spare: bool) -> anyhow::Result<bool> {
+    let Ok(client) = server_client(&charm.juju.address, credentials(charm)?).await else {
+        return Ok(false);
+    };
+    if let Ok(info) = client.info().await
+        && let Err(error) = watch::settle_former(workload, &info).await
+    {
+        warn!(
+            error = format!("{error:#}"),
+            "Cannot let go of an old data set"
+        );
+    }
+    // Offsets move until the end: what is recorded is what the server itself saves.
+    match client.shutdown(ShutdownSave::Save, SERVER_STOP_LIMIT).await {
+        Ok(()) => return Ok(true),
+        Err(error) => {
+            warn!(error = %error, "The server did not save and stop by itself");
+            // A disk that takes no more must not keep a unit whose data others hold.
+            if spare && !matches!(error, ValkeyError::Timeout { .. }) {
+                client
+                    .shutdown(ShutdownSave::NoSave, SERVER_STOP_LIMIT)
+                    .await?;
+            } else if !error.is_silent() {
+                // It said why it goes on: waiting for its end would only keep the hook.
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Starts Sentinel; its own file is left alone unless an earlier life is to be forgotten.

@@ -1,9 +1,12 @@
 //! What the charm does for each event: nearly always the same pass.
 
 pub mod actions;
+pub mod farewell;
 mod install;
+mod offline;
 pub mod pacing;
 mod pass;
+pub mod promotable;
 pub mod start_gate;
 
 use anyhow::Context as _;

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::start_gate;
+use super::offline;
 use crate::{
     charm::{Charm, unix_now},
     executor, history,
@@ -181,7 +181,7 @@ async fn finish(
         };
         note_wake(charm, wake).await;
     }
-    if let Err(error) = start_gate::note(charm).await {
+    if let Err(error) = offline::note(charm).await {
         warn!(
             error = format!("{error:#}"),
             "Cannot tell the server's service what is known"

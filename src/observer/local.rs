@@ -1,6 +1,12 @@
 //! Looks at this machine: processes, files, memory.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io::ErrorKind,
+    net::{IpAddr, UdpSocket},
+    path::PathBuf,
+};
 
 use crate::{
     charm::{Charm, WORKLOAD_VARIABLE, unix_now},
@@ -35,10 +41,7 @@ pub(super) async fn open(charm: &mut Charm) {
     };
     let layout = Layout::new(location, run_dir(&charm.env));
     let workload = match Workload::new(kind, layout, charm.juju.me.as_str()) {
-        Workload::Systemd(systemd) => Workload::Systemd(match gate_of(systemd.layout()) {
-            Some(gate) => systemd.with_gate(gate),
-            None => systemd,
-        }),
+        Workload::Systemd(systemd) => Workload::Systemd(accompanied(systemd)),
         plain @ Workload::Process(_) => plain,
     };
     if let Err(problem) = prepare(&workload).await {
@@ -67,15 +70,36 @@ pub(crate) fn kind(chosen: Option<&str>, systemd_possible: bool) -> Result<Kind,
     }
 }
 
-/// Returns what decides before every start of the server by systemd.
-fn gate_of(layout: &Layout) -> Option<Launch> {
-    let program = std::env::current_exe().ok()?;
-    let args = [
-        OsString::from("gate"),
-        "--file".into(),
-        layout.gate_file().into(),
-    ];
-    Some(Launch::new(program, args))
+/// Lets the server's service run this program before every start, and when it stops.
+fn accompanied(systemd: SystemdWorkload) -> SystemdWorkload {
+    let Ok(program) = std::env::current_exe() else {
+        return systemd;
+    };
+    let known = systemd.layout().gate_file();
+    let launch = |mode: &str| {
+        let args = [
+            OsString::from(mode),
+            "--file".into(),
+            known.clone().into_os_string(),
+        ];
+        Launch::new(&program, args)
+    };
+    let (gate, farewell) = (launch("gate"), launch("farewell"));
+    systemd.with_gate(gate).with_farewell(farewell)
+}
+
+/// Returns whether an address is of this machine; a name is taken for it.
+///
+/// A machine can come back under another address, while the one that it had is another machine's.
+pub(crate) fn is_of_this_machine(address: &str) -> bool {
+    match address.parse::<IpAddr>() {
+        // Only an address of one's own can be bound to.
+        Ok(address) => !matches!(
+            UdpSocket::bind((address, 0)),
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable
+        ),
+        Err(_) => true,
+    }
 }
 
 /// Returns where pid files and logs are: beside the charm's own directory, which an upgrade replaces.
@@ -183,6 +207,19 @@ pub fn memory_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_its_own() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.7.8.9", true),
+            // For documentation: nobody's.
+            ("192.0.2.1", false),
+            ("valkey-0.valkey-endpoints", true),
+        ] {
+            assert_eq!(is_of_this_machine(address), expected, "{address}");
+        }
+    }
 
     #[test]
     fn systemd_runs_the_processes_unless_a_person_says_otherwise() {

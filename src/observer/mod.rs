@@ -6,7 +6,7 @@ mod local;
 mod mend;
 mod users;
 
-pub(crate) use self::local::{kind, run_dir};
+pub(crate) use self::local::{is_of_this_machine, kind, run_dir};
 pub(crate) use self::users::{SystemUsersProblem, system_users, with_system_users};
 pub use self::{
     juju_side::{begin, refresh_leaving},

@@ -2,11 +2,13 @@
 //!
 //! It listens to what the local Sentinel announces, notices the end of the local processes, keeps the
 //! charm's appointments with itself (the wake file), and writes down once a second how far the local
-//! data is. It keeps what a displaced primary alone holds, and ends one that froze and was replaced. A parent process starts it again when it ends.
+//! data is. It keeps what a displaced primary alone holds, and ends one that froze and was replaced. A replica in sync
+//! that no hook makes promotable it lets the charm's own rule make so. A parent process starts it again when it ends.
 
 mod frozen;
 mod keep;
 mod position;
+mod promotable;
 mod supervise;
 mod wake;
 
@@ -57,6 +59,7 @@ pub async fn watch(file: &Path) -> anyhow::Result<()> {
         () = ends(&workload, Service::Sentinel, &waker) => {}
         () = ticks(&workload, &file.address, &credentials, &waker) => {}
         () = frozen::guard(&workload, &file.address, &credentials, &waker) => {}
+        () = promotable::guard(&workload, &file.address, &credentials) => {}
         () = supervise::orphaned() => warn!("The parent is gone"),
     }
     Ok(())
@@ -136,6 +139,11 @@ async fn look(
     credentials: &Credentials,
     keeper: &mut keep::Keeper,
 ) -> anyhow::Result<()> {
+    // After a reboot another machine may have the address; what its server holds is not held here.
+    anyhow::ensure!(
+        observer::is_of_this_machine(address),
+        "another machine has the address"
+    );
     let client = observer::server_client(address, credentials).await?;
     let info = client.info().await?;
     keeper.look(workload, credentials, &client, &info).await;

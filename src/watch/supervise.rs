@@ -22,7 +22,7 @@ const CHILD: &str = "VALKEY_OPERATOR_WATCH_PARENT";
 /// When the watcher cannot be started at all.
 pub async fn run(file: &Path) -> anyhow::Result<()> {
     if std::env::var_os(CHILD).is_some() {
-        return super::watch(file).await;
+        return Box::pin(super::watch(file)).await;
     }
     let mut end = signal(SignalKind::terminate()).context("cannot listen for the end")?;
     let mut pause = WATCH_PERIOD;

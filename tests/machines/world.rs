@@ -163,6 +163,34 @@ impl World {
         })
     }
 
+    /// Waits until a unit's server may be promoted.
+    pub fn promotable(&self, unit: &Unit, limit: Duration) {
+        let what = format!("{} is promotable", unit.name);
+        self.model.wait_until(&what, limit, || {
+            let asked = ["CONFIG", "GET", "replica-priority"];
+            let answer = self
+                .model
+                .server(unit.address)
+                .and_then(|mut wire| wire.call(&asked))
+                .map_err(|error| error.to_string())?;
+            match answer.field("replica-priority").as_deref() {
+                Some("100") => Ok(()),
+                other => Err(format!("priority {other:?}")),
+            }
+        });
+    }
+
+    /// Returns how many full copies the servers that run have handed out.
+    pub fn full_copies(&self) -> u64 {
+        let units = self.model.units();
+        let copies = units.iter().filter_map(|unit| {
+            let mut wire = self.model.server(unit.address).ok()?;
+            let info = wire.call(&["INFO", "stats"]).ok()?.text()?;
+            info_field(&info, "sync_full")?.parse::<u64>().ok()
+        });
+        copies.sum()
+    }
+
     /// Boots machines anew, all at the same time and without Juju's agents; then lets `meanwhile`
     /// look, and then the agents come.
     pub fn reboot_without_agents(&self, units: &[&str], meanwhile: impl FnOnce(&Self)) {

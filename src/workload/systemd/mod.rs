@@ -47,6 +47,7 @@ const SYSTEMD_RUNS: &str = "/run/systemd/system";
 pub struct SystemdWorkload {
     names: Names,
     gate: Option<Launch>,
+    farewell: Option<Launch>,
     /// Does what has nothing to do with systemd: files, data, the server's binary, single processes.
     plain: ProcessWorkload,
 }
@@ -64,6 +65,7 @@ impl SystemdWorkload {
         Self {
             names: Names::of(unit),
             gate: None,
+            farewell: None,
             plain: ProcessWorkload::new(layout),
         }
     }
@@ -72,6 +74,13 @@ impl SystemdWorkload {
     #[must_use]
     pub fn with_gate(mut self, gate: Launch) -> Self {
         self.gate = Some(gate);
+        self
+    }
+
+    /// Runs `farewell` when the server's service stops, while the server still runs.
+    #[must_use]
+    pub fn with_farewell(mut self, farewell: Launch) -> Self {
+        self.farewell = Some(farewell);
         self
     }
 
@@ -101,6 +110,10 @@ impl SystemdWorkload {
             service,
             launch: &launch,
             gate: self.gate.as_ref().filter(|_| service == Service::Server),
+            farewell: self
+                .farewell
+                .as_ref()
+                .filter(|_| service == Service::Server),
             readiness,
         }
         .render();
@@ -184,6 +197,15 @@ impl SystemdWorkload {
             sleep(SERVICE_POLL).await;
         }
     }
+}
+
+/// Says whether the machine is going down, by a reboot or a shutdown in order.
+///
+/// # Errors
+///
+/// [`WorkloadError::Tool`] if systemd does not say.
+pub async fn machine_goes_down() -> Result<bool, WorkloadError> {
+    Ok(systemctl::state().await? == "stopping")
 }
 
 /// Lets a service start with the machine.

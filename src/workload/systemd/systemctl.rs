@@ -1,6 +1,6 @@
 //! systemd's own programs, each call with a deadline.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -82,16 +82,7 @@ pub async fn run(
         command: format!("{program} {}", arguments.join(" ")),
         reason,
     };
-    let answer = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(limit, answer)
-        .await
-        .map_err(|_| fail(format!("it did not end within {} s", limit.as_secs())))?
-        .map_err(|error| fail(error.to_string()))?;
+    let output = output(program, arguments, limit).await.map_err(fail)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -101,6 +92,32 @@ pub async fn run(
         output.status,
         one_line(&said, LOG_TAIL_BYTES)
     )))
+}
+
+/// Runs a program to its end, however it ends; fails with why that was not possible.
+async fn output(program: &str, arguments: &[&str], limit: Duration) -> Result<Output, String> {
+    let answer = Command::new(program)
+        .args(arguments)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    tokio::time::timeout(limit, answer)
+        .await
+        .map_err(|_| format!("it did not end within {} s", limit.as_secs()))?
+        .map_err(|error| error.to_string())
+}
+
+/// Returns the state of the whole system: `running`, `degraded`, `stopping`, …
+pub async fn state() -> Result<String, WorkloadError> {
+    // Its exit status says only that the state is another one than `running`.
+    let output = output("systemctl", &["is-system-running"], SYSTEMCTL_LIMIT)
+        .await
+        .map_err(|reason| WorkloadError::Tool {
+            command: "systemctl is-system-running".to_owned(),
+            reason,
+        })?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Returns the last lines that a unit wrote to the journal since a time, on one line.

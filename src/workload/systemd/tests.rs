@@ -23,6 +23,7 @@ Group=charmed-valkey-0
 WorkingDirectory=/var/lib/charmed-valkey/data
 ExecStartPre=+"/agents/unit-valkey-0/charm/bin/valkey-operator" "gate" "--file" "/agents/unit-valkey-0/valkey/gate.json"
 ExecStart="/usr/bin/valkey-server" "/var/lib/charmed-valkey/conf/valkey.conf" "--supervised" "systemd"
+ExecStop=-+"/agents/unit-valkey-0/charm/bin/valkey-operator" "farewell" "--file" "/agents/unit-valkey-0/valkey/gate.json"
 KillMode=mixed
 TimeoutStartSec=infinity
 TimeoutStopSec=330
@@ -70,10 +71,9 @@ fn unit(service: Service, storage: &str, agent: &str) -> String {
     let names = Names::of("valkey/0");
     let layout = Layout::new(storage, format!("{agent}/valkey"));
     let operator = format!("{agent}/charm/bin/valkey-operator");
-    let gate = Launch::new(
-        &operator,
-        ["gate", "--file", &layout.gate_file().to_string_lossy()],
-    );
+    let known = layout.gate_file();
+    let own = |mode: &str| Launch::new(&operator, [mode, "--file", &known.to_string_lossy()]);
+    let (gate, farewell) = (own("gate"), own("farewell"));
     let launch = match service {
         Service::Server => Launch::new("/usr/bin/valkey-server", [layout.server_config()]),
         Service::Sentinel => Launch::new(
@@ -93,6 +93,7 @@ fn unit(service: Service, storage: &str, agent: &str) -> String {
         service,
         launch: &launch,
         gate: (service == Service::Server).then_some(&gate),
+        farewell: (service == Service::Server).then_some(&farewell),
         readiness: match service {
             Service::Server => Readiness::Notify,
             Service::Sentinel | Service::Watch => Readiness::Exec,
@@ -124,7 +125,7 @@ fn each_service_may_write_only_what_is_its_own() {
     let (paths, sentinel) = writable(Service::Sentinel);
     assert_eq!(paths, "/var/lib/charmed-valkey/sentinel");
     assert!(sentinel.contains("\nUser=charmed-valkey-0\n"));
-    assert!(!sentinel.contains("ExecStartPre"));
+    assert!(!sentinel.contains("ExecStartPre") && !sentinel.contains("ExecStop"));
     let (paths, watch) = writable(Service::Watch);
     assert_eq!(
         paths,

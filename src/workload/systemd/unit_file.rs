@@ -35,6 +35,8 @@ pub struct UnitFile<'a> {
     pub launch: &'a Launch,
     /// What decides before every start, if anything does.
     pub gate: Option<&'a Launch>,
+    /// What is run when it stops, before it is told to end, if anything is.
+    pub farewell: Option<&'a Launch>,
     /// How it says that it is there.
     pub readiness: Readiness,
 }
@@ -112,6 +114,10 @@ impl UnitFile<'_> {
             Readiness::Exec => &[],
         };
         text.line(format_args!("ExecStart={}", command(self.launch, extra)));
+        if let Some(farewell) = self.farewell {
+            // As root, too; whatever comes of it, the server is told to end after it.
+            text.line(format_args!("ExecStop=-+{}", command(farewell, &[])));
+        }
         // The signal is for the main process: it ends its own children, and saves.
         text.line("KillMode=mixed");
         match self.service {
