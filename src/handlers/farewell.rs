@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn only_a_primary_hands_over_and_only_to_who_has_everything() {
         for (cluster, expected) in [
-            ("me=0 0:P 1:R 2:R", "hand the role of primary over"),
+            ("me=0 0:P 1:R 2:R", "hand over from valkey/0 to valkey/1"),
             ("me=0 0:P 1:Rs 2:R", "to valkey/2"),
             ("me=1 0:P 1:R 2:R", "this unit is no primary"),
             ("me=0 0:Ps 1:R 2:R", "this unit is no primary"),
