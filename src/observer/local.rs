@@ -125,18 +125,8 @@ pub(super) async fn identity(workload: &Workload) -> Option<Identity> {
 /// Looks at the local processes and data.
 pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Local {
     let mut local = Local {
-        address: charm.juju.address.clone(),
-        server: Process::Stopped,
-        sentinel: Process::Stopped,
-        watch: Process::Stopped,
-        identity: None,
-        has_data: false,
-        complete_data: false,
-        slow_to_load: false,
-        rebooted: false,
-        has_sentinel_file: false,
-        server_version: None,
         runtime,
+        ..Local::bare(charm.juju.address.clone())
     };
     let Some(workload) = &charm.workload else {
         return local;

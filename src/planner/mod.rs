@@ -16,7 +16,7 @@ pub mod peer_data;
 mod peer_values;
 mod reason;
 mod reconcile;
-mod record;
+pub mod record;
 mod repair;
 pub mod rotation;
 mod step;

@@ -168,6 +168,27 @@ pub struct Local {
     pub runtime: BTreeMap<String, String>,
 }
 
+impl Local {
+    /// Returns what a machine without storage shows: nothing but its address.
+    #[must_use]
+    pub const fn bare(address: String) -> Self {
+        Self {
+            address,
+            server: Process::Stopped,
+            sentinel: Process::Stopped,
+            watch: Process::Stopped,
+            identity: None,
+            has_data: false,
+            complete_data: false,
+            slow_to_load: false,
+            rebooted: false,
+            has_sentinel_file: false,
+            server_version: None,
+            runtime: BTreeMap::new(),
+        }
+    }
+}
+
 /// A server's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {

@@ -6,6 +6,65 @@ use super::{
     view::Naming,
 };
 
+/// Returns what the watcher of the unit at `address` records of a server that answers as `server`, with `named`
+/// for whom its own Sentinel names as primary in which epoch, and `known` for what was recorded before.
+///
+/// `None` where the older record says more: while it loads, and for a replica without its primary, which counts
+/// from anew after a start.
+#[must_use]
+pub fn watched(
+    server: &Watched<'_>,
+    address: &str,
+    named: Option<(&str, u64)>,
+    known: Option<&Position>,
+    now: u64,
+) -> Option<Position> {
+    if server.loading || server.cut_off {
+        return None;
+    }
+    let epoch = match named {
+        // Displaced, and not a replica yet: its data are those of the configuration before.
+        Some((host, _)) if server.primary && host != address => known
+            .filter(|known| known.primary)
+            .map_or(0, |known| known.epoch),
+        Some((_, epoch)) => epoch,
+        None => 0,
+    };
+    Some(Position {
+        history: server.history.to_owned(),
+        offset: server.offset,
+        epoch,
+        primary: server.primary,
+        clean: false,
+        recorded_at: now,
+    })
+}
+
+/// What a watcher sees of the local server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched<'a> {
+    /// Replication id.
+    pub history: &'a str,
+    /// Replication offset in bytes.
+    pub offset: u64,
+    /// Whether it says that it is a primary.
+    pub primary: bool,
+    /// Whether it is a replica whose link is down.
+    pub cut_off: bool,
+    /// Whether it reads its data from disk.
+    pub loading: bool,
+}
+
+impl Identity {
+    /// Takes the watcher's record where it is the later one.
+    pub fn take_later(&mut self, recorded: Position) {
+        let later = |known: &Position| known.recorded_at < recorded.recorded_at;
+        if self.position.as_ref().is_none_or(later) {
+            self.position = Some(recorded);
+        }
+    }
+}
+
 impl Observation {
     /// Returns what stands beside the local data of how far it is.
     #[must_use]

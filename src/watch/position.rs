@@ -3,7 +3,10 @@
 use crate::{
     charm::unix_now,
     observer::sentinel_client,
-    planner::peer_data::{Identity, Position},
+    planner::{
+        peer_data::{Identity, Position},
+        record::{Watched, watched},
+    },
     valkey::{Credentials, Role, ServerInfo},
     workload::{Backend as _, Workload, WorkloadError},
 };
@@ -25,32 +28,26 @@ pub(super) async fn record(
     credentials: &Credentials,
     info: &ServerInfo,
 ) -> anyhow::Result<()> {
-    // A replica without its primary counts from anew after a start: the older record says more.
-    let cut_off = info.role == Role::Replica && !info.link.as_ref().is_some_and(|link| link.up);
-    if info.loading.is_some() || cut_off {
+    let seen = Watched {
+        history: &info.replid,
+        offset: info.offset,
+        primary: info.role == Role::Primary,
+        cut_off: info.role == Role::Replica && !info.link.as_ref().is_some_and(|link| link.up),
+        loading: info.loading.is_some(),
+    };
+    if seen.loading || seen.cut_off {
         return Ok(());
     }
     let view = sentinel_client(address, credentials)
         .await?
         .primary()
         .await?;
-    let primary = info.role == Role::Primary;
-    let epoch = match view {
-        // Displaced, and not a replica yet: its data are those of the configuration before.
-        Some(view) if primary && view.address.host() != address => recorded(workload)
-            .await
-            .filter(|known| known.primary)
-            .map_or(0, |known| known.epoch),
-        Some(view) => view.config_epoch,
-        None => 0,
-    };
-    let position = Position {
-        history: info.replid.clone(),
-        offset: info.offset,
-        epoch,
-        primary,
-        clean: false,
-        recorded_at: unix_now(),
+    let named = view
+        .as_ref()
+        .map(|view| (view.address.host(), view.config_epoch));
+    let known = recorded(workload).await;
+    let Some(position) = watched(&seen, address, named, known.as_ref(), unix_now()) else {
+        return Ok(());
     };
     workload
         .write(&path(workload), &serde_json::to_vec(&position)?, 0o600)
@@ -72,12 +69,6 @@ pub async fn merge(workload: &Workload, identity: &mut Identity) -> Result<(), W
     let Ok(recorded) = serde_json::from_slice::<Position>(&bytes) else {
         return Ok(());
     };
-    let newer = identity
-        .position
-        .as_ref()
-        .is_none_or(|position| position.recorded_at < recorded.recorded_at);
-    if newer {
-        identity.position = Some(recorded);
-    }
+    identity.take_later(recorded);
     Ok(())
 }

@@ -5,6 +5,25 @@ use super::cluster::{Cluster, DiskContent};
 use super::data::Data;
 
 impl Cluster {
+    /// Returns the acknowledged writes that the machine `name` holds and no other does, running or not.
+    pub fn only_on(&self, name: &str) -> Vec<Acknowledged> {
+        let own = self.host(name);
+        let Some(held) = self.held(own) else {
+            return Vec::new();
+        };
+        let others: Vec<_> = (0..self.hosts.len())
+            .filter(|host| *host != own)
+            .filter_map(|host| self.held(host))
+            .collect();
+        let only = |write: &&Acknowledged| {
+            self.histories.contains(held, write.write)
+                && !others
+                    .iter()
+                    .any(|other| self.histories.contains(*other, write.write))
+        };
+        self.acknowledged.iter().filter(only).copied().collect()
+    }
+
     /// Returns every write that was acknowledged so far, oldest first.
     pub fn acknowledged(&self) -> &[Acknowledged] {
         &self.acknowledged
@@ -27,6 +46,23 @@ impl Cluster {
                 let covered = covered.as_ref().and_then(|covered| covered[at.branch]);
                 covered.is_some_and(|until| at.offset <= until)
             })
+        };
+        self.acknowledged
+            .iter()
+            .filter(|entry| !has(entry.write))
+            .copied()
+            .collect()
+    }
+
+    /// Returns the acknowledged writes that none of `names` has, oldest first.
+    pub fn missing_on_all(&self, names: &[String]) -> Vec<Acknowledged> {
+        let held: Vec<Data> = names
+            .iter()
+            .filter_map(|name| self.held(self.host(name)))
+            .collect();
+        let has = |write: WriteId| {
+            held.iter()
+                .any(|data| self.histories.contains(*data, write))
         };
         self.acknowledged
             .iter()

@@ -7,7 +7,7 @@ use crate::{
     juju::{Attachment, Failed, Hook, Life, agent},
     machine::{Machine, Shelved},
     models::{Disk, Millis, SentinelCommand, ServerCommand},
-    oracles::Harmful,
+    oracles::{self, Harmful},
     script::{Fault, Harm},
     steps::processes::stop_watch,
     world::{Ctx, World},
@@ -135,7 +135,10 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             }
         }
         Fault::Reboot { unit, duration } => reboot(ctx, unit, duration, Disk::Kept, false),
-        Fault::LoseDisk { unit, duration } => reboot(ctx, unit, duration, Disk::Lost, false),
+        Fault::LoseDisk { unit, duration } => {
+            ctx.with(|world| oracles::disk_lost(world, unit));
+            reboot(ctx, unit, duration, Disk::Lost, false);
+        }
         Fault::MoveAddress { unit, duration } => reboot(ctx, unit, duration, Disk::Kept, true),
         Fault::RebootAll { duration, apart } => {
             let units = ctx.with(|world| world.juju.alive());
@@ -147,6 +150,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
         }
         Fault::LoseMachine { unit, duration } => {
             if exists(unit).is_some() {
+                ctx.with(|world| oracles::disk_lost(world, unit));
                 power_off(ctx, unit, Disk::Lost);
                 later(ctx, duration, move |ctx| {
                     ctx.with(|world| force_remove(world, unit));
@@ -364,7 +368,7 @@ fn power_off(ctx: &Ctx, unit: u8, disk: Disk) {
             }
             // A hook that the agent began and never finished counts as failed.
             if let Some((hook, _)) = known.busy.take()
-                && hook != Hook::Exec
+                && !matches!(hook, Hook::Exec | Hook::Confirm(_))
             {
                 known.failed = Some(Failed {
                     hook,
@@ -373,6 +377,7 @@ fn power_off(ctx: &Ctx, unit: u8, disk: Disk) {
                 });
             }
             known.exec_wanted = false;
+            known.confirm = None;
             known.exec_done = None;
         }
         let Some(machine) = world.machines.get_mut(&unit) else {

@@ -113,7 +113,8 @@ fn unplanned(rng: &mut fastrand::Rng, known: u8) -> Fault {
         4 => Fault::FreezeServer { unit, duration },
         5 => Fault::FreezeMachine { unit, duration },
         6 => Fault::FreezeSentinel { unit, duration },
-        7 | 8 => Fault::Reboot { unit, duration },
+        7 => Fault::Reboot { unit, duration },
+        8 => Fault::LoseDisk { unit, duration },
         9 => Fault::MoveAddress { unit, duration },
         10 => Fault::RebootAll {
             duration,

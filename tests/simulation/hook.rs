@@ -8,19 +8,20 @@ use std::{
 
 use valkey_operator::{
     handlers::pacing::{Carried, Next, Pacing},
-    limits::WAKE_SOON,
+    limits::{LEADERSHIP_ASSURED, WAKE_SOON},
     planner::{
         Intent, Plan, UnitName,
         invariants::{permit, violations},
         observation::{Observation, Unit, Users},
         peer_data::{AppData, TurnRequest, UnitData, UnitState},
+        turn,
     },
 };
 
 use crate::{
-    juju::{Attachment, Hook, agent::Staged},
+    juju::{Attachment, Hook, Juju, agent::Staged},
     models::{Failure, Millis, Reply, SentinelCommand, ServerCommand},
-    observe, steps,
+    observe, person, steps,
     world::{Ctx, World, number},
 };
 
@@ -56,6 +57,8 @@ pub struct Side {
     pub host: String,
     /// Whether it was the leader.
     pub leader: bool,
+    /// When that was asked, before anything was read.
+    pub leader_asked: Millis,
     /// The application's databag.
     pub app: AppData,
     /// What it will be.
@@ -68,8 +71,8 @@ pub struct Side {
     pub peers: BTreeMap<UnitName, Unit>,
     /// Whether storage is mounted.
     pub storage: bool,
-    /// Whether a primary refused the lease.
-    pub lease_refused: bool,
+    /// Host of a fenced primary that refused the lease.
+    pub lease_refused: Option<String>,
 }
 
 impl Deref for Run {
@@ -121,6 +124,7 @@ pub async fn dispatch(ctx: Ctx, unit: u8, hook: Hook) -> Result<Staged, String> 
                 .with(|world| steps::processes::stop_watch(world, unit));
             run.pass(Intent::Leave).await
         }
+        Hook::Confirm(source) => person::confirm(run, source).await,
         Hook::Stop => {
             let gone = matches!(run.mine.state, UnitState::Left | UnitState::Detached);
             if gone || run.dying {
@@ -140,49 +144,61 @@ pub async fn dispatch(ctx: Ctx, unit: u8, hook: Hook) -> Result<Staged, String> 
 impl Run {
     /// Reads Juju's side.
     async fn begin(ctx: Ctx, unit: u8) -> Self {
+        let leader_asked = ctx.sim.now();
         ctx.sleep(BEGIN).await;
-        let own = ctx.clone();
-        own.with(|world| {
-            let host = world.host(unit).unwrap_or_default().to_owned();
-            let known = &world.juju.units[&unit];
-            let mut mine = known.bag.clone();
-            mine.address = Some(host.clone());
-            let related = known.entered;
-            let mut side = Side {
-                unit,
-                me: World::name(unit),
-                host,
-                leader: world.juju.is_leader(unit),
-                app: world.juju.app.clone(),
-                app_wanted: world.juju.app.clone(),
-                mine,
-                dying: false,
-                peers: BTreeMap::new(),
-                storage: known.storage != Attachment::None && world.machines[&unit].mounted,
-                lease_refused: false,
-            };
-            if related {
-                side.read_peers(world);
+        let side = ctx.with(|world| {
+            let mut side = Side::new(world, unit, |juju, other| juju.read(unit, other));
+            if let Some(side) = &mut side {
+                side.leader_asked = leader_asked;
+                side.storage &= world.juju.units[&unit].storage != Attachment::None;
+                side.mine.address = Some(side.host.clone());
             }
-            Self {
-                ctx,
-                side,
-                begun: world.now(),
-            }
-        })
+            side.expect("a unit that runs a hook exists")
+        });
+        let begun = ctx.sim.now();
+        Self { ctx, side, begun }
     }
 }
 
 impl Side {
-    fn read_peers(&mut self, world: &World) {
-        for (other, dying) in world.juju.goal_state() {
-            if other == self.unit {
-                self.dying = dying;
-                continue;
+    /// Reads Juju's side as `unit` sees it; `read` says what the others' databags hold.
+    pub fn new(
+        world: &World,
+        unit: u8,
+        read: impl Fn(&Juju, u8) -> Option<UnitData>,
+    ) -> Option<Self> {
+        let juju = &world.juju;
+        let known = juju.units.get(&unit)?;
+        let mut side = Self {
+            unit,
+            me: World::name(unit),
+            host: world.host(unit)?.to_owned(),
+            leader: juju.is_leader(unit),
+            leader_asked: world.now(),
+            app: juju.app.clone(),
+            app_wanted: juju.app.clone(),
+            mine: known.bag.clone(),
+            dying: false,
+            peers: BTreeMap::new(),
+            storage: world.machines.get(&unit)?.mounted,
+            lease_refused: None,
+        };
+        // Before it has entered the relation it knows of nobody.
+        let others = known.entered.then(|| juju.goal_state());
+        for (other, dying) in others.into_iter().flatten() {
+            if other == unit {
+                side.dying = dying;
+            } else {
+                let data = read(juju, other).unwrap_or_default();
+                side.peers.insert(World::name(other), Unit { data, dying });
             }
-            let data = world.juju.read(self.unit, other).unwrap_or_default();
-            self.peers.insert(World::name(other), Unit { data, dying });
         }
+        Some(side)
+    }
+
+    /// Returns whether this unit has surely led since the databags were read, as `JujuSide::leads_still`.
+    fn leads_still(&self, now: Millis) -> bool {
+        self.leader && now - self.leader_asked < steps::ms(LEADERSHIP_ASSURED)
     }
 
     /// Looks again who is leaving and who is gone.
@@ -215,13 +231,7 @@ impl Side {
 
     /// Returns a number above every one that this unit used or was granted.
     pub fn next_turn_number(&self) -> u64 {
-        let granted = self
-            .app
-            .turn
-            .as_ref()
-            .filter(|grant| grant.holder == self.me)
-            .map_or(0, |grant| grant.number);
-        self.mine.turn.number.max(granted).saturating_add(1)
+        turn::next_number(self.app.turn.as_ref(), &self.me, &self.mine.turn)
     }
 
     /// Returns whether the passwords are at hand.
@@ -452,6 +462,8 @@ impl Run {
         if let Some(unit) = seen.units.get_mut(&seen.me) {
             unit.data = self.mine.clone();
         }
+        // What the leader decides rests on the databags as they were when the hook began.
+        seen.leader = self.leads_still(self.ctx.sim.now());
         let related = self.ctx.with(|world| world.juju.units[&self.unit].entered);
         if related {
             for step in (deciders.duties)(&seen) {
@@ -488,7 +500,7 @@ impl Run {
     }
 
     /// Hands what this run wants to write to Juju.
-    fn flush(&self, related: bool) -> Result<Staged, String> {
+    pub fn flush(&self, related: bool) -> Result<Staged, String> {
         let mut staged = Staged::default();
         if !related {
             return Ok(staged);

@@ -6,6 +6,7 @@ use crate::{
     juju::{self, Juju},
     models::{Cluster, Millis, Timings},
     oracles::{self, Breach, Oracles},
+    person,
     script::Script,
     time::Sim,
     world::{Ctx, Deciders, Trace, World},
@@ -66,30 +67,37 @@ pub fn play(script: &Script, deciders: Deciders, verbose: bool, until: Millis) -
         .max()
         .unwrap_or(0)
         .max(45_000);
-    let deadline = last + SETTLE_LIMIT;
+    // A longer life has to be settled when it ends, and may never be unsettled for longer than the limit.
+    let deadline = last.max(until) + SETTLE_LIMIT;
     let mut look_at = last + 5_000;
     let mut settled_since: Option<Millis> = None;
+    let mut unsettled_since = last;
     loop {
         let now = sim.next().unwrap_or(deadline).min(deadline);
         ctx.with(|world| world.cluster.advance(now));
         sim.run_until(now);
-        if now >= deadline {
-            ctx.with(|world| {
-                let why = oracles::unsettled(world).unwrap_or_else(|| "only now".to_owned());
-                world.breach("unsettled", why);
-            });
-            break;
-        }
-        if now < look_at {
+        if now < look_at && now < deadline {
             continue;
         }
         look_at = now + 2_000;
         let why = ctx.with(oracles::unsettled);
+        let late = now >= deadline || (why.is_some() && now >= unsettled_since + SETTLE_LIMIT);
+        if late {
+            ctx.with(|world| {
+                world.breach("unsettled", why.unwrap_or_else(|| "only now".to_owned()));
+            });
+            break;
+        }
         match (why, settled_since) {
             (None, Some(since)) if now >= since + AFTERMATH && now >= until => break,
             (None, None) => settled_since = Some(now),
             (None, Some(_)) => {}
-            (Some(_), _) => settled_since = None,
+            (Some(_), since) => {
+                if since.is_some() {
+                    unsettled_since = now;
+                }
+                settled_since = None;
+            }
         }
     }
     ctx.with(|world| {
@@ -122,6 +130,7 @@ fn begin(ctx: &Ctx, script: &Script) {
     ctx.sim.spawn(None, juju::controller(ctx.clone()));
     ctx.sim.spawn(None, faults::play(ctx.clone()));
     ctx.sim.spawn(None, oracles::watch(ctx.clone()));
+    ctx.sim.spawn(None, person::run(ctx.clone()));
     for (kind, client) in [(Kind::Follows, 0), (Kind::Polls, 1), (Kind::Stays, 2)] {
         ctx.sim.spawn(None, clients::run(ctx.clone(), kind, client));
     }

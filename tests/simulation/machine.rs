@@ -62,13 +62,8 @@ impl Machine {
     /// Returns the mark beside the data, with the later of the two records.
     pub fn identity(&self) -> Option<Identity> {
         let mut identity = self.identity.clone()?;
-        if let Some(recorded) = &self.position
-            && identity
-                .position
-                .as_ref()
-                .is_none_or(|position| position.recorded_at < recorded.recorded_at)
-        {
-            identity.position = Some(recorded.clone());
+        if let Some(recorded) = &self.position {
+            identity.take_later(recorded.clone());
         }
         Some(identity)
     }

@@ -23,6 +23,7 @@ mod life;
 mod machine;
 mod observe;
 mod oracles;
+mod person;
 mod planted;
 #[cfg(test)]
 mod regressions;

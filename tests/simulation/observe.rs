@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use valkey_operator::planner::{
-    Intent, UnitName,
+    Intent,
     observation::{Lease, Local, Observation, Process, Seen, Settings, Storage, Unit, Users},
-    peer_data::UnitData,
     view::Naming,
 };
 
@@ -30,23 +29,6 @@ fn words(failure: &Failure) -> String {
         Failure::Unreachable => "no connection in time".to_owned(),
         Failure::Silent => "no answer in time".to_owned(),
         other => format!("{other:?}"),
-    }
-}
-
-fn nothing_local(host: &str) -> Local {
-    Local {
-        address: host.to_owned(),
-        server: Process::Stopped,
-        sentinel: Process::Stopped,
-        watch: Process::Stopped,
-        identity: None,
-        has_data: false,
-        complete_data: false,
-        slow_to_load: false,
-        rebooted: false,
-        has_sentinel_file: false,
-        server_version: None,
-        runtime: BTreeMap::new(),
     }
 }
 
@@ -110,7 +92,7 @@ pub fn processes(world: &mut World, run: &Side, intent: Intent) -> (Observation,
         } else {
             Storage::Missing
         },
-        local: nothing_local(&run.host),
+        local: Local::bare(run.host.clone()),
         servers,
         sentinels,
         lease: Lease::Unknown,
@@ -159,7 +141,7 @@ pub fn local(world: &mut World, run: &Side, seen: &mut Observation) {
 
 /// Asks who holds the lease; returns what waiting cost.
 pub fn lease(world: &mut World, run: &Side, seen: &mut Observation) -> Millis {
-    if run.lease_refused || seen.users != Users::Ready || seen.naming() == Naming::Split {
+    if seen.users != Users::Ready || seen.naming() == Naming::Split {
         return 0;
     }
     let Some(primary) = seen.primary() else {
@@ -172,6 +154,8 @@ pub fn lease(world: &mut World, run: &Side, seen: &mut Observation) -> Millis {
         .cluster
         .server_command(&run.host, &host, &ServerCommand::LeaseHolder)
     {
+        // Fenced, it gives the lease to nobody.
+        Ok(Reply::Holder(None)) if run.lease_refused.as_deref() == Some(host.as_str()) => {}
         Ok(Reply::Holder(None)) => seen.lease = Lease::Free,
         Ok(Reply::Holder(Some((token, _)))) if token == seen.me.as_str() => {
             seen.lease = Lease::Mine;
@@ -183,30 +167,12 @@ pub fn lease(world: &mut World, run: &Side, seen: &mut Observation) -> Millis {
     0
 }
 
-/// Returns what an all-knowing look from a unit shows, without waiting.
+/// Returns what a look from a unit that knows every databag as it is shows, without waiting.
 pub fn truth(world: &mut World, unit: u8, intent: Intent) -> Option<Observation> {
-    let host = world.host(unit)?.to_owned();
-    let known = world.juju.units.get(&unit)?;
-    let mut peers: BTreeMap<UnitName, Unit> = BTreeMap::new();
-    for (other, dying) in world.juju.goal_state() {
-        if other != unit {
-            let data: UnitData = world.juju.units[&other].bag.clone();
-            peers.insert(World::name(other), Unit { data, dying });
-        }
-    }
-    let run = Side {
-        unit,
-        me: World::name(unit),
-        host,
-        leader: world.juju.is_leader(unit),
-        app: world.juju.app.clone(),
-        app_wanted: world.juju.app.clone(),
-        mine: known.bag.clone(),
-        dying: known.life != crate::juju::Life::Alive,
-        peers,
-        storage: world.machines[&unit].mounted,
-        lease_refused: false,
-    };
+    world.juju.units.get(&unit)?;
+    let run = Side::new(world, unit, |juju, other| {
+        Some(juju.units.get(&other)?.bag.clone())
+    })?;
     let (mut seen, _) = processes(world, &run, intent);
     local(world, &run, &mut seen);
     lease(world, &run, &mut seen);

@@ -74,6 +74,10 @@ pub struct Oracles {
     pub isolated: Vec<(String, Millis, Millis)>,
     /// Writes that no server which could have been promoted had when another was.
     nobodys: BTreeSet<WriteId>,
+    /// Writes that went with the only disk that held them, where nothing promises that another does.
+    vanished: BTreeSet<WriteId>,
+    /// When a disk was last lost.
+    disk_lost_at: Option<Millis>,
     /// Who took the lease last, and when.
     lease: Option<(u8, Millis)>,
     /// Units whose running hook acts under the turn.
@@ -539,6 +543,7 @@ impl Oracles {
     fn excuses(&self, write: &Acknowledged, host: &str) -> bool {
         if self.flushed.is_some_and(|at| write.at <= at + BEFORE)
             || self.gone_at.is_some_and(|at| write.at <= at)
+            || self.vanished.contains(&write.write)
         {
             return true;
         }
@@ -619,6 +624,47 @@ fn had_by_nobody(world: &mut World, host: &str) {
             world.oracles.nobodys.insert(write.write);
         }
     }
+}
+
+/// Notes which writes go with the disk of a unit.
+///
+/// Three units and more are fenced: what a single disk takes along there, another one has. With fewer units,
+/// or when a second disk goes before the first is filled again, nobody promises that.
+pub fn disk_lost(world: &mut World, unit: u8) {
+    let now = world.now();
+    let Some(host) = world.host(unit).map(str::to_owned) else {
+        return;
+    };
+    let fenced = world
+        .oracles
+        .harmful
+        .last()
+        .is_some_and(|harm| harm.fenced && harm.begin == now);
+    let second = world
+        .oracles
+        .disk_lost_at
+        .replace(now)
+        .is_some_and(|at| now <= at + CONSEQUENCES);
+    if second || !fenced {
+        let only = world.cluster.only_on(&host);
+        let only = only.into_iter().map(|write| write.write);
+        world.oracles.vanished.extend(only);
+    }
+}
+
+/// Notes what a person gives up with the order to go on: writes that no unit has which stays.
+pub fn given_up(world: &mut World) {
+    let staying: Vec<String> = world
+        .juju
+        .alive()
+        .iter()
+        .filter_map(|unit| world.host(*unit).map(str::to_owned))
+        .collect();
+    let lost = world.cluster.missing_on_all(&staying);
+    world
+        .oracles
+        .vanished
+        .extend(lost.into_iter().map(|write| write.write));
 }
 
 /// Looks from time to time at what needs no hook.

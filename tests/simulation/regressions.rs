@@ -140,3 +140,15 @@ fn storage_is_let_go_when_nobody_else_answers() {
          130000 detach-storage 2 3000",
     );
 }
+
+/// Its hooks were killed while others left and rebooted, and a unit waited for ever.
+#[test]
+fn hooks_that_are_killed_while_others_leave_keep_nobody_waiting() {
+    holds(
+        "seed=1 units=4 juju=4.0
+         60000 reboot 2 90000
+         61000 remove-unit 1
+         62000 kill-hook 1 3
+         70000 kill-hook 1 6",
+    );
+}

@@ -4,7 +4,7 @@ use valkey_operator::{
     limits::{WAKE_RETRY_MAX, WAKE_SPACING, WATCH_PERIOD},
     planner::{
         observation::{Process, Role},
-        peer_data::Position,
+        record::{Watched, watched},
     },
 };
 
@@ -146,20 +146,26 @@ fn record(world: &mut World, unit: u8, host: &str) {
     let Ok(server) = world.cluster.look_at_server(host, host) else {
         return;
     };
-    let cut_off = matches!(server.role, Role::Replica { link_up: false, .. });
-    if server.loading.is_some() || cut_off {
+    let seen = Watched {
+        history: &server.history,
+        offset: server.offset,
+        primary: server.role == Role::Primary,
+        cut_off: matches!(server.role, Role::Replica { link_up: false, .. }),
+        loading: server.loading.is_some(),
+    };
+    if seen.loading || seen.cut_off {
         return;
     }
     let Ok(sentinel) = world.cluster.look_at_sentinel(host, host) else {
         return;
     };
-    let mut position = Position {
-        history: server.history,
-        offset: server.offset,
-        epoch: sentinel.monitor.map_or(0, |monitor| monitor.epoch),
-        primary: server.role == Role::Primary,
-        clean: false,
-        recorded_at: world.unix_now(),
+    let named = sentinel
+        .monitor
+        .as_ref()
+        .map(|monitor| (monitor.primary.as_str(), monitor.epoch));
+    let known = world.machines[&unit].position.as_ref();
+    let Some(mut position) = watched(&seen, host, named, known, world.unix_now()) else {
+        return;
     };
     (world.deciders.position)(&mut position);
     if let Some(machine) = world.machines.get_mut(&unit) {

@@ -163,6 +163,11 @@ fn conclude(world: &mut World, unit: u8, hook: Hook, ended: Ended) {
     if let Some(known) = world.juju.units.get_mut(&unit) {
         known.busy = None;
     }
+    if matches!(hook, Hook::Confirm(_))
+        && let Some(known) = world.juju.units.get_mut(&unit)
+    {
+        known.confirm = None;
+    }
     let (committed, why) = match ended {
         Ended::Well(staged) => match commit(world, unit, &staged) {
             Ok(()) => (true, String::new()),
@@ -173,6 +178,8 @@ fn conclude(world: &mut World, unit: u8, hook: Hook, ended: Ended) {
             world.note_of(unit, 31, || format!("valkey/{unit} {hook:?} killed"));
             if hook == Hook::Exec {
                 exec_ended(world, unit, false);
+            } else if matches!(hook, Hook::Confirm(_)) {
+                // An action is not tried again; the person is.
             } else if let Some(known) = world.juju.units.get_mut(&unit) {
                 // A hook that was killed is simply queued again.
                 known.failed = Some(Failed {
@@ -187,6 +194,10 @@ fn conclude(world: &mut World, unit: u8, hook: Hook, ended: Ended) {
     if hook == Hook::Exec {
         world.note_of(unit, 32, || format!("valkey/{unit} woken pass ends {why}"));
         exec_ended(world, unit, committed);
+        return;
+    }
+    if matches!(hook, Hook::Confirm(_)) {
+        world.note_of(unit, 36, || format!("valkey/{unit} action ends {why}"));
         return;
     }
     if committed {
@@ -289,7 +300,7 @@ fn take_effect(world: &mut World, unit: u8, hook: Hook) {
             known.removed = true;
             known.life = Life::Dead;
         }
-        Hook::Joined(_) | Hook::Departed(_) | Hook::Exec => {}
+        Hook::Joined(_) | Hook::Departed(_) | Hook::Exec | Hook::Confirm(_) => {}
     }
     match hook {
         Hook::StorageDetaching => crate::faults::shelve(world, unit),

@@ -54,6 +54,8 @@ pub enum Hook {
     Remove,
     /// The watcher's wake-up.
     Exec,
+    /// Action `confirm-data-source` for a unit.
+    Confirm(u8),
 }
 
 /// A unit's storage, as Juju sees it.
@@ -129,6 +131,8 @@ pub struct Unit {
     pub failed: Option<Failed>,
     /// Whether the watcher wants the charm to run.
     pub exec_wanted: bool,
+    /// Whose data counts, as a person says in an action that waits.
+    pub confirm: Option<u8>,
     /// How the watcher's last call ended, until it is read.
     pub exec_done: Option<bool>,
     /// What runs, since when.
@@ -216,6 +220,7 @@ impl Juju {
                 rebooted: false,
                 failed: None,
                 exec_wanted: false,
+                confirm: None,
                 exec_done: None,
                 busy: None,
                 begun_with: (0, 0),

@@ -11,6 +11,9 @@ impl Juju {
             return None;
         }
         let alive = unit.life == Life::Alive;
+        if let Some(confirmed) = unit.confirm.filter(|_| unit.started) {
+            return Some(Hook::Confirm(confirmed));
+        }
         if let Some(failed) = &unit.failed {
             // A unit in error runs what people and watchers ask for, and the failed hook again.
             return if unit.exec_wanted {

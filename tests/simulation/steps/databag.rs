@@ -2,8 +2,7 @@
 
 use valkey_operator::planner::{
     Observation, Step,
-    observation::Role,
-    peer_data::{Identity, Position, TurnKind, TurnRequest, UnitState},
+    peer_data::{Identity, TurnKind, TurnRequest, UnitState},
 };
 
 use super::Done;
@@ -50,11 +49,7 @@ pub fn claim_data(run: &Run, seen: &Observation, generation: u64) -> Result<(), 
     let Some(deployment_id) = seen.app.deployment_id.clone() else {
         return trouble("the deployment has no name yet");
     };
-    let position = seen
-        .local
-        .identity
-        .as_ref()
-        .and_then(|identity| identity.position.clone());
+    let position = seen.recorded().cloned();
     write_identity(
         run,
         Identity {
@@ -77,56 +72,25 @@ fn write_identity(run: &Run, identity: Identity) {
 
 /// Records which data this unit holds, beside the data and for the others.
 pub fn record_position(run: &mut Run, seen: &Observation, clean: bool) {
-    let known = seen
-        .local
-        .identity
-        .as_ref()
-        .and_then(|identity| identity.position.clone());
-    let Some(server) = seen.server(&seen.me) else {
-        if known.is_some() {
-            run.mine.position = known;
+    let now = run.ctx.with(|world| world.unix_now());
+    let Some(position) = seen.position_to_record(clean, now) else {
+        // It does not run: what stands beside the data is what it holds.
+        if let Some(known) = seen.recorded() {
+            run.mine.position = Some(known.clone());
         }
         return;
     };
-    let cut_off = matches!(server.role, Role::Replica { link_up: false, .. });
-    let recorded_at = run.ctx.with(|world| world.unix_now());
-    let position = match known.filter(|_| cut_off) {
-        Some(known) => Position { clean, ..known },
-        None => Position {
-            history: server.history.clone(),
-            offset: server.offset,
-            epoch: seen.epoch(),
-            primary: server.role == Role::Primary,
-            clean,
-            recorded_at,
-        },
-    };
-    if let Some(deployment_id) = seen.app.deployment_id.clone() {
-        let generation = seen.local.identity.as_ref().map_or_else(
-            || {
-                seen.app
-                    .founding
-                    .as_ref()
-                    .map_or(1, |founding| founding.generation)
-            },
-            |identity| identity.generation,
-        );
-        write_identity(
-            run,
-            Identity {
-                deployment_id,
-                unit: seen.me.clone(),
-                generation,
-                position: Some(position.clone()),
-            },
-        );
+    if let Some(identity) = seen.identity_at(&position) {
+        write_identity(run, identity);
     }
     run.mine.position = Some(position);
 }
 
 /// Writes down what a step that worked on processes led to.
 pub fn after(run: &mut Run, seen: &Observation, step: &Step, done: &Done, settings: String) {
-    run.lease_refused |= done.lease_refused;
+    if let Some(host) = &done.lease_refused {
+        run.lease_refused = Some(host.clone());
+    }
     if let Some(saved) = done.saved {
         record_position(run, seen, saved);
     }

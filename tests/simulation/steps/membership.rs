@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use valkey_operator::{
     limits::{ANNOUNCE_LIMIT, FORGET_LIMIT, LEASE_CONFIRM_LIMIT, LEASE_TTL, MEMBERSHIP_POLL},
-    planner::{Observation, UnitName, numbers::majority},
+    planner::{Observation, UnitName, observation::Lease},
 };
 
 use super::{ms, processes::tune_sentinel, sentinels::look};
@@ -17,40 +17,67 @@ use crate::{
     },
 };
 
-/// Takes or renews the lease; returns whether the primary refused it.
-pub async fn take_lease(run: &Run, seen: &Observation) -> Result<bool, Trouble> {
+/// Takes or renews the lease; returns the host of a fenced primary that refused it.
+pub async fn take_lease(run: &Run, seen: &Observation) -> Result<Option<String>, Trouble> {
     match try_lease(run, seen).await {
-        Err(Trouble::Valkey(
-            Failure::NoReplicas | Failure::Unreachable | Failure::Refused | Failure::ReadOnly,
-        )) => Ok(true),
+        Err(Trouble::Valkey(Failure::NoReplicas)) => Ok(primary_host(seen)),
         Err(trouble) => Err(trouble),
-        Ok(()) => Ok(false),
+        Ok(()) => Ok(None),
+    }
+}
+
+fn primary_host(seen: &Observation) -> Option<String> {
+    let primary = seen.primary()?;
+    seen.host_of(&primary).map(str::to_owned)
+}
+
+/// Renews the lease right before a step that changes the set, or makes sure that nobody else has it.
+pub async fn make_sure_of_lease(run: &Run, seen: &Observation) -> Result<(), Trouble> {
+    let Some(host) = primary_host(seen) else {
+        // Without a primary nobody else can have taken it.
+        if seen.lease == Lease::Unknown {
+            return Ok(());
+        }
+        return trouble("no primary answers");
+    };
+    let token = run.me.to_string();
+    if seen.lease == Lease::Unknown {
+        return match run.server(&host, ServerCommand::LeaseHolder).await {
+            Ok(Reply::Holder(Some((holder, _)))) if holder != token => {
+                trouble("another unit has the lease by now")
+            }
+            _ => Ok(()),
+        };
+    }
+    let take = ServerCommand::LeaseTake {
+        token: token.clone(),
+        ttl: ms(LEASE_TTL),
+    };
+    match run.server(&host, take).await {
+        Ok(Reply::Lease(LeaseReply::Renewed)) => Ok(()),
+        Ok(Reply::Lease(LeaseReply::Taken)) => {
+            run.ctx
+                .with(|world| crate::oracles::leased(world, run.unit));
+            trouble("the lease was lost meanwhile")
+        }
+        Ok(Reply::Lease(LeaseReply::HeldBy(holder))) => {
+            trouble(format!("the lease went to {holder} meanwhile"))
+        }
+        // A fenced primary takes no write, but tells.
+        Err(Failure::NoReplicas) => match run.server(&host, ServerCommand::LeaseHolder).await? {
+            Reply::Holder(Some((holder, _))) if holder == token => Ok(()),
+            _ => trouble("the lease was lost meanwhile"),
+        },
+        Ok(other) => trouble(format!("{other:?}")),
+        Err(failure) => Err(failure.into()),
     }
 }
 
 async fn try_lease(run: &Run, seen: &Observation) -> Result<(), Trouble> {
-    let Some(host) = seen
-        .primary()
-        .and_then(|primary| seen.host_of(&primary).map(str::to_owned))
-    else {
+    let Some(host) = primary_host(seen) else {
         return trouble("no primary answers");
     };
-    let answering = seen
-        .servers
-        .values()
-        .filter(|server| server.known().is_some())
-        .count();
-    let online = seen
-        .primary()
-        .and_then(|primary| seen.server(&primary))
-        .map_or(0, |server| {
-            server
-                .replicas
-                .iter()
-                .filter(|replica| replica.online)
-                .count()
-        });
-    let wanted = ((majority(answering.max(1)) - 1).min(online)) as u64;
+    let wanted = seen.lease_witnesses() as u64;
     let token = run.me.to_string();
     if run.ctx.with(|world| world.deciders.steal_lease)
         && let Ok(Reply::Holder(Some((holder, _)))) =
@@ -93,10 +120,7 @@ async fn try_lease(run: &Run, seen: &Observation) -> Result<(), Trouble> {
 
 /// Gives the lease back; a primary that does not answer lets it run out.
 pub async fn release_lease(run: &Run, seen: &Observation) -> Result<(), Trouble> {
-    let Some(host) = seen
-        .primary()
-        .and_then(|primary| seen.host_of(&primary).map(str::to_owned))
-    else {
+    let Some(host) = primary_host(seen) else {
         return Ok(());
     };
     let release = ServerCommand::LeaseRelease {

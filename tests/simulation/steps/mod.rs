@@ -26,6 +26,9 @@ pub fn ms(duration: std::time::Duration) -> Millis {
 /// Carries one step out, renewing the lease meanwhile.
 pub async fn execute(run: &mut Run, seen: &Observation, step: &Step) -> Result<(), Trouble> {
     run.point().await;
+    if matches!(seen.lease, Lease::Mine | Lease::Unknown) && seen.changes_the_set(step) {
+        membership::make_sure_of_lease(run, seen).await?;
+    }
     match step {
         Step::CreateUsers => {
             databag::create_users(run).await;
@@ -81,8 +84,8 @@ pub async fn execute(run: &mut Run, seen: &Observation, step: &Step) -> Result<(
 pub struct Done {
     /// Whether an orderly stop saved the data.
     pub saved: Option<bool>,
-    /// Whether the primary refused the lease.
-    pub lease_refused: bool,
+    /// Host of a fenced primary that refused the lease.
+    pub lease_refused: Option<String>,
 }
 
 async fn long(run: &Run, seen: &Observation, step: &Step) -> Result<Done, Trouble> {
@@ -138,12 +141,7 @@ async fn keep_lease(run: &Run, seen: &Observation) -> String {
         return std::future::pending().await;
     }
     let token = run.me.to_string();
-    let hosts: Vec<String> = seen
-        .members()
-        .iter()
-        .filter_map(|unit| seen.host_of(unit))
-        .map(str::to_owned)
-        .collect();
+    let hosts = seen.member_hosts();
     loop {
         run.ctx.sleep(ms(LEASE_RENEWAL)).await;
         for host in &hosts {

@@ -1,7 +1,7 @@
 //! Steps that change who is primary and who follows, as `src/executor/roles.rs`.
 
 use valkey_operator::planner::{
-    Observation, UnitName, numbers::majority, observation::Role, peer_data::FoundingReason,
+    Observation, UnitName, numbers::majority, peer_data::FoundingReason,
 };
 
 use super::handover::{self, Handover};
@@ -52,11 +52,7 @@ pub async fn follow(run: &Run, primary: &str) -> Result<(), Trouble> {
 fn plan(seen: &Observation, from: String, to: &UnitName, leaving: bool) -> Option<Handover> {
     let members = seen.members();
     let target = seen.host_of(to)?.to_owned();
-    let hosts: Vec<String> = members
-        .iter()
-        .filter_map(|unit| seen.host_of(unit))
-        .map(str::to_owned)
-        .collect();
+    let hosts = seen.member_hosts();
     let others = hosts
         .iter()
         .filter(|host| **host != from && **host != target)
@@ -107,19 +103,7 @@ pub async fn hand_over(
 
 /// Promotes a replica of a primary that is gone.
 pub async fn promote(run: &Run, seen: &Observation, to: &UnitName) -> Result<(), Trouble> {
-    let Some(target) = seen.host_of(to) else {
-        return trouble("the target has no address");
-    };
-    let following = seen.server(to).and_then(|server| match &server.role {
-        Role::Replica { of, .. } => Some(of.clone()),
-        Role::Primary => None,
-    });
-    let old = seen
-        .members()
-        .iter()
-        .find_map(|unit| seen.monitor(unit).map(|monitor| monitor.primary.clone()))
-        .filter(|host| host != target)
-        .or(following);
+    let old = seen.former_primary(to);
     let Some(plan) = old.and_then(|old| plan(seen, old, to, false)) else {
         return trouble("nobody knows the old primary");
     };
@@ -131,12 +115,7 @@ pub async fn complete(run: &Run, seen: &Observation, to: &UnitName) -> Result<()
     let Some(primary) = seen.host_of(to) else {
         return trouble("the primary has no address");
     };
-    let sentinels: Vec<String> = seen
-        .members()
-        .iter()
-        .filter_map(|unit| seen.host_of(unit))
-        .map(str::to_owned)
-        .collect();
+    let sentinels = seen.member_hosts();
     let ordered = seen.app.founding.as_ref().is_some_and(|founding| {
         founding.reason == FoundingReason::Override && !founding.done && founding.unit == *to
     });
