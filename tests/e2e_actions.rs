@@ -154,6 +154,11 @@ fn a_switchover_tells_what_happened_and_refuses_what_cannot_be() {
             reason,
         );
     }
+    let unknown = model.try_juju(&["run", &target, "switchover", "format=xml"]);
+    assert!(
+        !unknown.status.success() || unknown.stdout.contains("failed"),
+        "format=xml: {unknown:?}"
+    );
     assert_eq!(model.settled(3, A_UNIT).primary.name, primary);
 
     // Any unit may be asked, also one that has no part in it.

@@ -10,40 +10,24 @@
 mod support;
 
 use std::{
-    fs, io,
-    net::{SocketAddr, TcpStream},
+    fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use support::{
-    model::{A_UNIT, Model, SERVER_PORT, Unit, newest_server},
-    oracles,
+    drills::FAILOVER,
+    model::{A_UNIT, Model, Unit, newest_server},
     rescue::{Rescue, kept, storage},
-    wire::{Reply, Wire},
+    wire::Reply,
 };
-
-/// Longest from the cut to the promotion of a replica: detection (5 s), election, and slack for a busy machine.
-const FAILOVER: Duration = Duration::from_secs(25);
-
-/// Connects to a unit's server from its own address: that way stays open when the unit is cut off.
-fn from_inside(model: &Model, unit: &Unit) -> io::Result<Wire> {
-    let inside = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    bind(&inside, &SocketAddr::new(unit.address, 0))?;
-    connect(&inside, &SocketAddr::new(unit.address, SERVER_PORT))?;
-    Wire::over(
-        TcpStream::from(inside),
-        "charmed-operator",
-        &model.passwords().server,
-        Duration::from_secs(2),
-    )
-}
 
 /// Writes on the cut-off side until the server refuses; returns the keys that were acknowledged.
 fn write_until_refused(model: &Model, unit: &Unit, since: Instant) -> Vec<String> {
-    let mut wire = from_inside(model, unit).expect("the server answers inside the cut");
+    let mut wire = model
+        .connect_inside(unit)
+        .expect("the server answers inside the cut");
     let mut keys = Vec::new();
     for number in 0.. {
         assert!(
@@ -89,14 +73,7 @@ fn displaced_without_hooks(model: &Model) -> (Unit, Vec<String>) {
             keys.len(),
             cut.elapsed()
         );
-        model.wait_until(
-            "another unit was promoted",
-            FAILOVER,
-            || match &oracles::primaries(model)[..] {
-                [one] if one.name != lost.name => Ok(()),
-                others => Err(format!("{} primaries", others.len())),
-            },
-        );
+        model.promoted(&lost);
         model.handle(&["heal", &lost.name]);
         let healed = Instant::now();
         model.wait_until("Sentinel displaced it", FAILOVER, || {
@@ -217,15 +194,7 @@ fn what_displaces_nobody_leaves_nothing_behind() {
     let after = model.settled(3, A_UNIT);
     // A planned hand-over loses nothing either, also if the old primary restarts right after it.
     let target = after.replicas[0].name.clone();
-    let target = format!("target={target}");
-    model.wait_until("the role is handed over", A_UNIT, || {
-        let ended = model.run("valkey/leader", "switchover", &[&target]);
-        if ended.completed() {
-            Ok(())
-        } else {
-            Err(ended.all())
-        }
-    });
+    model.switch_over(Some(&target));
     model.configure(&[("databases", "17")]);
     model.wait_until("all have restarted", A_UNIT * 3, || {
         for unit in model.units() {

@@ -9,41 +9,14 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
 use support::{
-    model::{A_UNIT, Model, Unit},
-    oracles,
+    drills::{FAILOVER, IN_FLIGHT},
+    hooks::kill,
+    model::{A_UNIT, Model},
     writers::Writers,
 };
-
-/// Longest from a loss to the promotion of a replica: detection (5 s), election, and slack for
-/// two cores that run several tests.
-const FAILOVER: Duration = Duration::from_secs(25);
-
-/// Acknowledged writes that a crash may take along: what was on its way to the replicas.
-const IN_FLIGHT: usize = 8;
-
-fn kill(process: i32) {
-    let process = Pid::from_raw(process).expect("a process id");
-    kill_process(process, Signal::KILL).expect("cannot end the process");
-}
-
-/// Waits until a unit other than `lost` is the only primary.
-fn promoted(model: &Model, lost: &Unit) -> Unit {
-    model.wait_until(
-        "another unit was promoted",
-        FAILOVER,
-        || match &oracles::primaries(model)[..] {
-            [one] if one.name != lost.name => Ok(one.clone()),
-            others => Err(format!(
-                "primaries: {:?}",
-                others.iter().map(|unit| &unit.name).collect::<Vec<_>>()
-            )),
-        },
-    )
-}
 
 /// Waits until the application no longer says that all is well.
 fn not_active(model: &Model, what: &str) {
@@ -119,7 +92,7 @@ fn a_lost_primary_is_replaced_and_returns_as_a_replica() {
     let lost = model.settled(3, A_UNIT).primary;
     let started = Instant::now();
     model.handle(&["kill", &lost.name]);
-    promoted(&model, &lost);
+    model.promoted(&lost);
     writers.flowing(&model);
     println!("writes stood still for {:?}", writers.longest_gap(started));
     not_active(&model, "a unit is missing");
@@ -175,8 +148,7 @@ fn all_die_at_once_and_come_back_in_any_order() {
         // The primary is not unit 0, so that no rule of thumb finds it.
         let primary = model.settled(3, A_UNIT).primary.name;
         if primary == "valkey/0" {
-            let ended = model.run("valkey/leader", "switchover", &["target=valkey/1"]);
-            assert!(ended.completed(), "{}", ended.all());
+            model.switch_over(Some("valkey/1"));
             model.settled(3, A_UNIT);
         }
         writers.flowing(&model);

@@ -9,7 +9,6 @@
 mod support;
 
 use std::{
-    io,
     net::{IpAddr, SocketAddr},
     path::Path,
     thread,
@@ -18,19 +17,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use support::{
-    model::{A_UNIT, Model, SERVER_PORT, Unit},
-    oracles,
-    rescue::{Rescue, kept, storage},
+    drills::IN_FLIGHT,
+    hooks::signal,
+    model::{A_UNIT, Model, SERVER_PORT},
+    rescue::{Rescue, kept, missing, storage},
     wire::{Reply, Wire},
     writers::Writers,
 };
-
-/// Longest from a loss to the promotion of a replica: detection (5 s), election, and slack for
-/// two cores that run several tests.
-const FAILOVER: Duration = Duration::from_secs(25);
-
-/// Acknowledged writes that a crash may take along: what was on its way to the replicas.
-const IN_FLIGHT: usize = 8;
 
 /// Connections whose writes wait in the sockets of the frozen server.
 const CONNECTIONS: usize = 20;
@@ -88,30 +81,6 @@ impl Queued {
     }
 }
 
-/// Returns which of `keys` are missing at `address`.
-fn missing(model: &Model, address: IpAddr, keys: Vec<String>) -> Vec<String> {
-    let mut wire = model.server(address).expect("the primary answers");
-    keys.into_iter()
-        .filter(|key| wire.call(&["EXISTS", key]).expect("an answer") != Reply::Number(1))
-        .collect()
-}
-
-fn signal(process: i32, signal: Signal) -> io::Result<()> {
-    let process = Pid::from_raw(process).expect("a process id");
-    kill_process(process, signal).map_err(io::Error::from)
-}
-
-fn promoted(model: &Model, lost: &Unit) {
-    model.wait_until(
-        "another unit was promoted",
-        FAILOVER,
-        || match &oracles::primaries(model)[..] {
-            [one] if one.name != lost.name => Ok(()),
-            others => Err(format!("{} primaries", others.len())),
-        },
-    );
-}
-
 #[test]
 fn a_frozen_server_is_ended_before_it_can_wake() {
     let model = Model::deployed(3);
@@ -119,10 +88,10 @@ fn a_frozen_server_is_ended_before_it_can_wake() {
     let frozen = model.settled(3, A_UNIT).primary;
     let mut queued = Queued::connect(&model, frozen.address);
     let process = model.server_process(frozen.address);
-    signal(process, Signal::STOP).expect("the server is there");
+    signal(process, Signal::STOP);
     queued.send();
     let stopped = Instant::now();
-    promoted(&model, &frozen);
+    model.promoted(&frozen);
     let since = Instant::now();
     println!("promoted {:?} after the freeze", stopped.elapsed());
     model.wait_until("the frozen server is ended", A_UNIT, || {
@@ -135,7 +104,7 @@ fn a_frozen_server_is_ended_before_it_can_wake() {
     });
     println!("ended {:?} after the promotion", since.elapsed());
     // Nobody is left to wake.
-    let _ = signal(process, Signal::CONT);
+    let _ = kill_process(Pid::from_raw(process).expect("a process id"), Signal::CONT);
     assert_eq!(queued.acknowledged(), Vec::<String>::new());
     let settled = model.settled(3, A_UNIT * 2);
     assert_ne!(settled.primary.name, frozen.name);
@@ -157,9 +126,9 @@ fn a_server_that_freezes_for_a_moment_is_left_alone() {
     let primary = model.settled(3, A_UNIT).primary;
     let process = model.server_process(primary.address);
     // Shorter than the detection time, and longer than the watcher needs to find it silent.
-    signal(process, Signal::STOP).expect("the server is there");
+    signal(process, Signal::STOP);
     thread::sleep(Duration::from_secs(3));
-    signal(process, Signal::CONT).expect("the server is there");
+    signal(process, Signal::CONT);
     let settled = model.settled(3, A_UNIT);
     assert_eq!(settled.primary.name, primary.name);
     assert_eq!(model.server_process(primary.address), process);
@@ -174,9 +143,9 @@ fn a_frozen_server_that_nobody_replaced_is_left_alone() {
     for replica in &settled.replicas {
         model.handle(&["freeze", &replica.name]);
     }
-    signal(process, Signal::STOP).expect("the server is there");
+    signal(process, Signal::STOP);
     thread::sleep(Duration::from_secs(10));
-    signal(process, Signal::CONT).expect("the server is there, and nobody ended it");
+    signal(process, Signal::CONT);
     for replica in &settled.replicas {
         model.handle(&["thaw", &replica.name]);
     }
@@ -191,14 +160,19 @@ fn a_frozen_unit_wakes_as_a_replica() {
     let mut queued = Queued::connect(&model, frozen.address);
     model.handle(&["freeze", &frozen.name]);
     queued.send();
-    promoted(&model, &frozen);
+    model.promoted(&frozen);
     writers.flowing(&model);
     model.handle(&["thaw", &frozen.name]);
     let acknowledged = queued.acknowledged();
     let settled = model.settled(3, A_UNIT * 2);
     assert_ne!(settled.primary.name, frozen.name);
     let all = acknowledged.len();
-    let lost = missing(&model, settled.primary.address, acknowledged);
+    let lost = {
+        let mut wire = model
+            .server(settled.primary.address)
+            .expect("the primary answers");
+        missing(&mut wire, &acknowledged)
+    };
     println!(
         "{all} of {} queued writes were acknowledged on waking, {} of them are lost",
         CONNECTIONS * QUEUED,

@@ -89,17 +89,9 @@ fn ten_switchovers_in_a_row_lose_nothing() {
             .map(|unit| unit.name)
             .find(|name| *name != primary)
             .expect("a target");
-        let asked = format!("target={target}");
-        // Every other time the charm chooses.
-        let parameters: &[&str] = if round % 2 == 0 { &[&asked] } else { &[] };
         let started = Instant::now();
-        let ended = model.run("valkey/leader", "switchover", parameters);
-        assert!(
-            ended.completed(),
-            "switchover {round} from {primary}: {}{}",
-            ended.all(),
-            model.describe()
-        );
+        // Every other time the charm chooses.
+        model.switch_over((round % 2 == 0).then_some(target.as_str()));
         writers.flowing(&model);
         gaps.push(writers.longest_gap(started));
         let after = model.settled(3, A_UNIT).primary.name;
@@ -118,39 +110,6 @@ fn ten_switchovers_in_a_row_lose_nothing() {
     assert!(history.completed(), "{}", history.all());
     let address = model.unit(&primary).address;
     writers.verify(&model, address).expect_nothing_lost();
-}
-
-#[test]
-fn switchover_refuses_what_cannot_be() {
-    let model = Model::deployed(3);
-    let primary = model.settled(3, A_UNIT).primary.name;
-    for target in ["valkey/9", "other/0", primary.as_str()] {
-        let ended = model.run(
-            "valkey/leader",
-            "switchover",
-            &[&format!("target={target}")],
-        );
-        assert!(
-            !ended.completed(),
-            "switchover to {target} was not refused: {}",
-            ended.all()
-        );
-        assert!(
-            ended.message.len() > 10,
-            "the refusal gives no reason: {}",
-            ended.all()
-        );
-    }
-    let refused = model.try_juju(&["run", "valkey/leader", "switchover", "format=xml"]);
-    assert!(
-        !refused.status.success() || refused.stdout.contains("failed"),
-        "format=xml: {refused:?}"
-    );
-    assert_eq!(
-        model.settled(3, A_UNIT).primary.name,
-        primary,
-        "refusals change nothing"
-    );
 }
 
 #[test]
@@ -347,8 +306,7 @@ fn the_newest_valkey_is_run_and_handed_over_too() {
     );
     let writers = Writers::start_usual(&model);
     for round in 0..3 {
-        let ended = model.run("valkey/leader", "switchover", &[]);
-        assert!(ended.completed(), "switchover {round}: {}", ended.all());
+        model.switch_over(None);
         writers.flowing(&model);
         let after = model.settled(3, A_UNIT).primary;
         assert_ne!(after.name, primary.name, "round {round} moved the primary");

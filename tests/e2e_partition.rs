@@ -9,47 +9,17 @@
 
 mod support;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr, TcpStream},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use support::{
-    model::{A_UNIT, Model, SERVER_PORT, Unit},
-    oracles,
-    wire::{Reply, Wire},
+    drills::IN_FLIGHT,
+    model::{A_UNIT, Model},
+    wire::Reply,
     writers::Writers,
 };
 
-/// Longest from the cut to the promotion of a replica: detection (5 s), election, and slack for
-/// two cores that run several tests.
-const FAILOVER: Duration = Duration::from_secs(25);
-
 /// Longest that one that is cut off may go on taking writes: its lag limit, two seconds, and slack for a busy machine.
 const FENCED: Duration = Duration::from_secs(20);
-
-/// Acknowledged writes that the cut may take along: what was on its way to the replicas.
-const IN_FLIGHT: usize = 8;
-
-/// Connects to a unit's server from its own address: that way stays open when the unit is cut off.
-fn from_inside(model: &Model, unit: &Unit) -> io::Result<Wire> {
-    let IpAddr::V4(_) = unit.address else {
-        panic!("addresses here are IPv4")
-    };
-    let inside = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    bind(&inside, &SocketAddr::new(unit.address, 0))?;
-    connect(&inside, &SocketAddr::new(unit.address, SERVER_PORT))?;
-    let password = &model.passwords().server;
-    let timeout = Duration::from_secs(2);
-    Wire::over(
-        TcpStream::from(inside),
-        "charmed-operator",
-        password,
-        timeout,
-    )
-}
 
 #[test]
 fn a_primary_that_is_cut_off_stops_taking_writes_and_returns_as_a_replica() {
@@ -62,7 +32,9 @@ fn a_primary_that_is_cut_off_stops_taking_writes_and_returns_as_a_replica() {
 
     // Inside the cut, as a client that was cut off together with its primary sees it.
     model.wait_until("the one that is cut off refuses writes", FENCED, || {
-        let mut wire = from_inside(&model, &lost).map_err(|error| error.to_string())?;
+        let mut wire = model
+            .connect_inside(&lost)
+            .map_err(|error| error.to_string())?;
         let reply = wire.call(&["SET", "written-inside-the-cut", "1"]);
         match reply.map_err(|error| error.to_string())? {
             Reply::Refused(reason) => Ok(reason),
@@ -71,15 +43,7 @@ fn a_primary_that_is_cut_off_stops_taking_writes_and_returns_as_a_replica() {
     });
     println!("fenced after {:?}", cut.elapsed());
 
-    let promoted =
-        model.wait_until(
-            "another unit was promoted",
-            FAILOVER,
-            || match &oracles::primaries(&model)[..] {
-                [one] if one.name != lost.name => Ok(one.clone()),
-                others => Err(format!("{} primaries", others.len())),
-            },
-        );
+    let promoted = model.promoted(&lost);
     println!("{} promoted after {:?}", promoted.name, cut.elapsed());
     writers.flowing(&model);
     println!("writes stood still for {:?}", writers.longest_gap(cut));

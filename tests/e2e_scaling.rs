@@ -126,7 +126,7 @@ fn storage_that_stayed_comes_back_with_a_new_unit() {
     let model = Model::deployed(3);
     let writers = Writers::start_usual(&model);
     let leaver = model.settled(3, A_UNIT).replicas[0].name.clone();
-    let storage = storage_of(&model, &leaver);
+    let storage = model.storage_of(&leaver);
     model.remove_units(&[&leaver]);
     model.settled(2, A_UNIT * 2);
     model.juju(&["add-unit", "valkey", "--attach-storage", &storage]);
@@ -136,18 +136,6 @@ fn storage_that_stayed_comes_back_with_a_new_unit() {
     writers
         .verify(&model, settled.primary.address)
         .expect_nothing_lost();
-}
-
-fn storage_of(model: &Model, unit: &str) -> String {
-    model.status()["storage"]["storage"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .find(|(_, storage)| storage["attachments"]["units"].get(unit).is_some())
-        .map_or_else(
-            || panic!("{unit} has no storage{}", model.describe()),
-            |(id, _)| id.clone(),
-        )
 }
 
 #[test]

@@ -8,19 +8,11 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::{
+    drills::IN_FLIGHT,
     model::{A_UNIT, Model, Unit},
-    oracles,
     writers::Writers,
 };
-
-/// Longest from a loss to the promotion of a replica, on two cores that run several tests.
-const FAILOVER: Duration = Duration::from_secs(25);
-
-/// Acknowledged writes that a crash may take along: what was on its way to the replicas.
-const IN_FLIGHT: usize = 8;
 
 fn tell(model: &Model, unit: &Unit, command: &[&str]) {
     let mut wire = model.server(unit.address).expect("the server answers");
@@ -33,14 +25,7 @@ fn tell(model: &Model, unit: &Unit, command: &[&str]) {
 fn drill(model: &Model, writers: &Writers) {
     let lost = model.settled(3, A_UNIT).primary;
     model.handle(&["kill", &lost.name]);
-    model.wait_until(
-        "another unit was promoted",
-        FAILOVER,
-        || match &oracles::primaries(model)[..] {
-            [one] if one.name != lost.name => Ok(()),
-            others => Err(format!("{} primaries", others.len())),
-        },
-    );
+    model.promoted(&lost);
     writers.flowing(model);
     model.handle(&["reboot", &lost.name]);
     model.settled(3, A_UNIT * 2);
@@ -133,8 +118,7 @@ fn a_second_hand_over_right_after_a_failover_works_or_says_why_not() {
     for _ in 0..3 {
         let settled = model.settled(3, A_UNIT * 2);
         let target = settled.replicas[0].name.clone();
-        let ended = model.run(&target, "switchover", &[&format!("target={target}")]);
-        assert!(ended.completed(), "{}", ended.all());
+        model.switch_over(Some(&target));
         let after = model.settled(3, A_UNIT);
         assert_eq!(after.primary.name, target);
         writers.flowing(&model);
@@ -151,8 +135,7 @@ fn no_unit_is_the_primary_by_its_files() {
     let model = Model::deployed(3);
     let first = model.settled(3, A_UNIT);
     let target = first.replicas[0].name.clone();
-    let ended = model.run(&target, "switchover", &[&format!("target={target}")]);
-    assert!(ended.completed(), "{}", ended.all());
+    model.switch_over(Some(&target));
     let writers = Writers::start_usual(&model);
     let switched = model.settled(3, A_UNIT);
     assert_eq!(switched.primary.name, target);

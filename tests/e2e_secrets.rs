@@ -63,8 +63,7 @@ fn each_file(folder: &Path, look: &mut impl FnMut(&Path)) {
 fn passwords_are_nowhere_but_in_private_files() {
     let model = Model::deployed(3);
     // What fails or changes writes more than what goes well.
-    let ended = model.run("valkey/leader", "switchover", &[]);
-    assert!(ended.completed(), "{}", ended.all());
+    model.switch_over(None);
     let primary = model.settled(3, A_UNIT).primary;
     kill(model.server_process(primary.address));
     model.settled(3, A_UNIT * 2);

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 use crate::{
     report::{Bars, CUT_OFF, FENCED, SERVER_KILLED, UNIT_LOST},
-    support::model::A_UNIT,
-    world::{World, signal},
+    support::{drills::IN_FLIGHT, hooks::signal, model::A_UNIT},
+    world::World,
 };
 
 /// How long a frozen process sleeps: long after a replica was promoted.
@@ -18,9 +18,6 @@ const PAUSE: Duration = Duration::from_secs(4);
 
 /// How long a Sentinel only looks on after such a pause, as the charm sets it.
 const SENTINEL_TILT_PERIOD: Duration = Duration::from_secs(10);
-
-/// Acknowledged writes that a crash may take along: what was on its way to the replicas.
-const IN_FLIGHT: usize = 8;
 
 /// What a crash or a freeze may cost: what was on its way, but nothing that a replica had, and what it takes along is on its
 /// disk. A server that was frozen while another took over is ended before it wakes.

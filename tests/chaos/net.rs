@@ -11,10 +11,7 @@ use std::{
     os::{fd::AsFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Mutex,
 };
 
 use rustix::{
@@ -22,6 +19,11 @@ use rustix::{
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use tempfile::TempDir;
+
+use crate::support::{
+    owners::{is_orphaned, own_name},
+    writes::lock,
+};
 
 /// Begins the name of everything that these tests make.
 const MARK: &str = "vochaos";
@@ -74,7 +76,6 @@ impl Net {
     ///
     /// When a prerequisite is missing: root, `ip` with network namespaces, and `nsenter`.
     pub fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(
             rustix::process::geteuid().is_root(),
             "the chaos tests make network namespaces and need root: run them as root"
@@ -91,10 +92,7 @@ impl Net {
             );
         }
         remove_leftovers();
-        let owner = std::process::id();
-        let start = started(owner).expect("cannot tell when this process started");
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("{MARK}-{owner}-{start}-{number}");
+        let prefix = own_name(MARK);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{prefix}-"))
             .tempdir()
@@ -150,10 +148,7 @@ impl Net {
         let rule = format!("pref {RULE} from {from} to {to} {action}");
         self.rule("add", &rule)
             .unwrap_or_else(|error| panic!("cannot cut: {error}"));
-        self.rules
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(rule);
+        lock(&self.rules).push(rule);
     }
 
     /// Cuts between one and each of the others.
@@ -170,7 +165,7 @@ impl Net {
 
     /// Ends all cuts.
     pub fn heal(&self) {
-        let rules = std::mem::take(&mut *self.rules.lock().unwrap_or_else(PoisonError::into_inner));
+        let rules = std::mem::take(&mut *lock(&self.rules));
         for rule in rules {
             self.rule("del", &rule)
                 .unwrap_or_else(|error| panic!("cannot heal: {error}"));
@@ -263,26 +258,6 @@ fn run(command: &mut Command) -> io::Result<()> {
     )))
 }
 
-/// Returns when a process started, in clock ticks since boot.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
-}
-
-/// Tells whether a name is of these tests and its owner is gone.
-fn is_orphaned(name: &str) -> bool {
-    let mut parts = name.split('-');
-    let (mark, owner, start) = (parts.next(), parts.next(), parts.next());
-    let (Some(MARK), Some(Ok(owner)), Some(Ok(start))) = (
-        mark,
-        owner.map(str::parse::<u32>),
-        start.map(str::parse::<u64>),
-    ) else {
-        return false;
-    };
-    started(owner) != Some(start)
-}
-
 fn names() -> Vec<String> {
     let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
     entries
@@ -312,12 +287,12 @@ pub fn remove_leftovers() {
     for line in mounts.lines() {
         let mut fields = line.split(' ');
         if let (Some(source), Some(place)) = (fields.next(), fields.next())
-            && is_orphaned(source)
+            && is_orphaned(source, MARK)
         {
             let _ = run(Command::new("umount").args(["-l", place]));
         }
     }
-    for name in names().iter().filter(|name| is_orphaned(name)) {
+    for name in names().iter().filter(|name| is_orphaned(name, MARK)) {
         remove(name);
     }
     let folders = fs::read_dir(std::env::temp_dir())
@@ -325,7 +300,11 @@ pub fn remove_leftovers() {
         .flatten()
         .flatten();
     for folder in folders {
-        if folder.file_name().to_str().is_some_and(is_orphaned) {
+        if folder
+            .file_name()
+            .to_str()
+            .is_some_and(|name| is_orphaned(name, MARK))
+        {
             // The model of a run whose namespaces were just removed has no process any more.
             if let Ok(state) = fs::read_to_string(folder.path().join("state")) {
                 let _ = fs::remove_dir_all(state);

@@ -202,7 +202,7 @@ impl World {
             .filter(|_| settled.primary.address != old)
             .collect();
         let latest = displaced.iter().map(|write| taken(write)).max();
-        let not_kept = kept::not_kept(self.model.state(), &lost);
+        let not_kept = kept::not_kept(&self.model, &lost);
         let report = Report {
             case: self.case,
             acknowledged: acknowledged.len(),
@@ -232,7 +232,7 @@ impl World {
                     .iter()
                     .map(|write| write.at.saturating_duration_since(began))
                     .max(),
-                kept::sets(self.model.state()),
+                kept::sets(&self.model),
             );
         }
         report
@@ -297,10 +297,4 @@ pub fn signal_if_there(process: Option<i32>, what: Signal) {
     if let Some(process) = process.and_then(Pid::from_raw) {
         let _ = kill_process(process, what);
     }
-}
-
-/// Sends a signal to a process.
-pub fn signal(process: i32, what: Signal) {
-    let process = Pid::from_raw(process).expect("a process id");
-    kill_process(process, what).expect("cannot send a signal");
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -15,8 +15,11 @@ use std::{
 use crate::{
     net::Door,
     support::{
-        model::{Model, SENTINEL_PORT, SERVER_PORT},
+        model::{Model, SERVER_PORT},
         wire::{Reply, Wire},
+        writes::{
+            Found, act_as_client, ask_sentinel, is_primary, lock, longest_gap, look_for, payload,
+        },
     },
 };
 
@@ -32,8 +35,6 @@ const STUBBORN: Duration = Duration::from_secs(60);
 const ASKING: Duration = Duration::from_millis(300);
 /// How long a client that wants its write to be on the replicas waits for that, in milliseconds.
 const CONFIRM: &str = "100";
-/// How many keys are read at a time when everything is looked for.
-const BATCH: usize = 500;
 
 /// How a client finds the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,21 +159,12 @@ impl Writers {
     /// Returns the longest time that the outside writer of a kind went without an acknowledgement
     /// since `since`, and when that began.
     pub fn gap(&self, kind: Kind, since: Instant) -> Duration {
-        let now = Instant::now();
-        let mut longest = Duration::ZERO;
-        for writer in &self.writers {
-            if writer.kind != kind || !writer.outside {
-                continue;
-            }
-            let log = lock(&writer.log);
-            let mut previous = since;
-            for write in log.iter().filter(|write| write.at >= since) {
-                longest = longest.max(write.at.duration_since(previous));
-                previous = write.at;
-            }
-            longest = longest.max(now.duration_since(previous));
-        }
-        longest
+        self.writers
+            .iter()
+            .filter(|writer| writer.kind == kind && writer.outside)
+            .map(|writer| longest_gap(lock(&writer.log).iter().map(|write| write.at), since))
+            .max()
+            .unwrap_or_default()
     }
 
     /// Returns all acknowledgements so far.
@@ -212,34 +204,22 @@ impl Drop for Writers {
 
 /// Returns those writes that a server does not hold as they were written.
 pub fn missing(wire: &mut Wire, writes: &[Acknowledged]) -> Vec<Acknowledged> {
-    let mut missing = Vec::new();
-    for batch in writes.chunks(BATCH) {
-        let keys: Vec<String> = batch.iter().map(key).collect();
-        let command: Vec<&str> = ["MGET"]
-            .into_iter()
-            .chain(keys.iter().map(String::as_str))
-            .collect();
-        let values = wire.call(&command).expect("cannot read what was written");
-        assert_eq!(values.list().len(), batch.len(), "MGET: {values}");
-        for (write, value) in batch.iter().zip(values.list()) {
-            match value {
-                Reply::Text(text) if *text == payload(&key(write)) => {}
-                Reply::Text(text) => panic!("{} holds a wrong value: {text}", key(write)),
-                _ => missing.push(*write),
-            }
-        }
-    }
-    missing
+    let keys: Vec<String> = writes.iter().map(key).collect();
+    let found = look_for(wire, &keys);
+    writes
+        .iter()
+        .zip(found)
+        .filter_map(|(write, found)| match found {
+            Found::Right => None,
+            Found::Wrong(value) => panic!("{} holds a wrong value: {value}", key(write)),
+            Found::Missing => Some(*write),
+        })
+        .collect()
 }
 
 /// Returns the addresses that acknowledged a write.
 pub fn servers(writes: &[Acknowledged]) -> BTreeSet<IpAddr> {
     writes.iter().map(|write| write.server).collect()
-}
-
-/// Returns what is inside, also when a writer's thread has ended in a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the key of a write.
@@ -249,15 +229,6 @@ pub fn key(write: &Acknowledged) -> String {
 
 fn key_of(writer: usize, number: u64) -> String {
     format!("c{writer}:{number}")
-}
-
-/// The value of a key: derived from it, so that a wrong or torn value shows.
-fn payload(key: &str) -> String {
-    // FNV-1a, 64 bit.
-    let sum = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{key}={sum:016x}")
 }
 
 /// One writer in its thread.
@@ -328,7 +299,8 @@ impl Client {
                 let addresses = &self.shared.addresses;
                 for turn in 0..addresses.len() {
                     let sentinel = addresses[(tries + turn) % addresses.len()];
-                    if let Ok(primary) = self.ask_sentinel(sentinel) {
+                    let password = &self.shared.sentinel_password;
+                    if let Ok(primary) = ask_sentinel(sentinel, password, ASKING) {
                         return self.take_primary(primary);
                     }
                 }
@@ -344,8 +316,7 @@ impl Client {
 
     fn take_primary(&self, address: IpAddr) -> io::Result<(IpAddr, Wire)> {
         let (address, mut wire) = self.take(address, PATIENCE)?;
-        let role = wire.call(&["ROLE"])?;
-        if role.list().first().and_then(Reply::text).as_deref() == Some("master") {
+        if is_primary(&mut wire)? {
             Ok((address, wire))
         } else {
             Err(io::Error::other("no primary"))
@@ -362,30 +333,8 @@ impl Client {
         }
         let password = &self.shared.server_password;
         let mut wire = Wire::over(stream, "charmed-operator", password, patience)?;
-        let user = ["reset", "on", ">chaos", "~*", "+@all"];
-        let make = [&["ACL", "SETUSER", "chaos-client"][..], &user].concat();
-        for command in [&make[..], &["AUTH", "chaos-client", "chaos"]] {
-            match wire.call(command)? {
-                Reply::Text(text) if text == "OK" => {}
-                other => {
-                    return Err(io::Error::other(format!("cannot act as a client: {other}")));
-                }
-            }
-        }
+        act_as_client(&mut wire, "chaos-client")?;
         Ok((address, wire))
-    }
-
-    fn ask_sentinel(&self, address: IpAddr) -> io::Result<IpAddr> {
-        let address = SocketAddr::new(address, SENTINEL_PORT);
-        let password = &self.shared.sentinel_password;
-        let mut wire = Wire::connect(address, "charmed-sentinel-operator", password, ASKING)?;
-        let reply = wire.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "primary"])?;
-        reply
-            .list()
-            .first()
-            .and_then(Reply::text)
-            .and_then(|host| host.parse().ok())
-            .ok_or_else(|| io::Error::other(format!("{address} names no primary")))
     }
 }
 

@@ -9,14 +9,16 @@ use std::{
     os::{fd::AsFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::support::model::{Model, number};
+use crate::support::{
+    model::{Model, number},
+    owners::{is_orphaned, own_name},
+};
 
 /// Begins the name of everything that these tests make.
 const MARK: &str = "vomachine";
@@ -40,7 +42,6 @@ impl Machines {
     ///
     /// When a prerequisite is missing: root, systemd-nspawn, the root file system.
     pub fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(
             rustix::process::geteuid().is_root(),
             "the tests on booted machines start containers and need root: run them as root"
@@ -55,10 +56,7 @@ impl Machines {
         }
         remove_leftovers();
         let root = root_file_system();
-        let owner = std::process::id();
-        let start = started(owner).expect("cannot tell when this process started");
-        let serial = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("{MARK}-{owner}-{start}-{serial}");
+        let prefix = own_name(MARK);
         let folder = Path::new(PLACE).join(&prefix);
         fs::create_dir(&folder).expect("cannot make a folder for machines");
         let machines = Self { prefix, folder };
@@ -339,28 +337,12 @@ fn clear(folder: &Path) {
 /// Removes what runs left behind whose process is gone.
 fn remove_leftovers() {
     for entry in fs::read_dir(PLACE).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(is_orphaned) {
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| is_orphaned(name, MARK))
+        {
             clear(&entry.path());
         }
     }
-}
-
-/// Returns when a process started, in clock ticks since boot.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
-}
-
-/// Tells whether a name is of these tests and its owner is gone.
-fn is_orphaned(name: &str) -> bool {
-    let mut parts = name.split('-');
-    let (mark, owner, start) = (parts.next(), parts.next(), parts.next());
-    let (Some(MARK), Some(Ok(owner)), Some(Ok(start))) = (
-        mark,
-        owner.map(str::parse::<u32>),
-        start.map(str::parse::<u64>),
-    ) else {
-        return false;
-    };
-    started(owner) != Some(start)
 }

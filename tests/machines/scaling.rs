@@ -31,10 +31,7 @@ fn machines_come_and_go_and_nothing_is_lost_or_left_behind() {
     world.expect_services("valkey/3");
 
     let started = Instant::now();
-    let ended = world
-        .model
-        .run("valkey/leader", "switchover", &["target=valkey/3"]);
-    assert!(ended.completed(), "switchover: {}", ended.all());
+    world.model.switch_over(Some("valkey/3"));
     let gap = {
         world.writers().flowing(&world.model);
         world.writers().longest_gap(started)

@@ -1,27 +1,12 @@
 //! Storage moves between machines.
 
-use crate::{
-    support::model::{A_UNIT, Model},
-    world::World,
-};
-
-fn storage_of(model: &Model, unit: &str) -> String {
-    model.status()["storage"]["storage"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .find(|(_, storage)| storage["attachments"]["units"].get(unit).is_some())
-        .map_or_else(
-            || panic!("{unit} has no storage{}", model.describe()),
-            |(id, _)| id.clone(),
-        )
-}
+use crate::{support::model::A_UNIT, world::World};
 
 #[test]
 fn storage_of_a_removed_unit_serves_on_another_machine() {
     let mut world = World::new(3);
     let leaver = world.settled(3).replicas[0].name.clone();
-    let storage = storage_of(&world.model, &leaver);
+    let storage = world.model.storage_of(&leaver);
     world.model.remove_units(&[&leaver]);
     world.settled(2);
     // On the machine of unit 3 the users have other numbers.
@@ -30,7 +15,7 @@ fn storage_of_a_removed_unit_serves_on_another_machine() {
         .juju(&["add-unit", "valkey", "--attach-storage", &storage]);
     let settled = world.settled(3);
     world.expect_services("valkey/3");
-    assert_eq!(storage_of(&world.model, "valkey/3"), storage);
+    assert_eq!(world.model.storage_of("valkey/3"), storage);
     world.verify(&settled.primary).expect_nothing_lost();
 }
 
@@ -38,7 +23,7 @@ fn storage_of_a_removed_unit_serves_on_another_machine() {
 fn detached_storage_stops_the_server_in_order_and_attached_it_serves_again() {
     let mut world = World::new(3);
     let unit = world.settled(3).replicas[0].clone();
-    let storage = storage_of(&world.model, &unit.name);
+    let storage = world.model.storage_of(&unit.name);
     world.model.juju(&["detach-storage", &storage]);
     world
         .model

@@ -18,11 +18,8 @@ use crate::{
     },
 };
 
-/// Acknowledged writes that a crash may take along: what was on its way to the replicas.
-pub const IN_FLIGHT: usize = 8;
-/// Longest from a loss to the promotion of a replica: detection, election, and slack for two cores
-/// that run several tests.
-pub const FAILOVER: Duration = Duration::from_secs(25);
+pub use crate::support::drills::{FAILOVER, IN_FLIGHT};
+
 /// Longest until systemd has brought a database up without Juju: boot, gate, loading.
 pub const BY_ITSELF: Duration = Duration::from_secs(40);
 /// What runs for each unit.

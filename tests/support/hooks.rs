@@ -7,10 +7,15 @@ use serde_json::Value;
 
 use super::model::{A_UNIT, Model, Unit};
 
+/// Sends a signal to a process that has to be there.
+pub fn signal(process: i32, what: Signal) {
+    let process = Pid::from_raw(process).expect("a process id");
+    kill_process(process, what).expect("cannot send a signal");
+}
+
 /// Ends a process at once.
 pub fn kill(process: i32) {
-    let process = Pid::from_raw(process).expect("a process id");
-    kill_process(process, Signal::KILL).expect("cannot end the process");
+    signal(process, Signal::KILL);
 }
 
 /// Runs a shell text in a unit's context.

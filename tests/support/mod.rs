@@ -12,11 +12,14 @@
 )]
 
 pub mod charm;
+pub mod drills;
 pub mod hooks;
 pub mod model;
 pub mod oracles;
+pub mod owners;
 pub mod rescue;
 pub mod slots;
 pub mod starts;
 pub mod wire;
 pub mod writers;
+pub mod writes;

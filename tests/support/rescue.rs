@@ -34,8 +34,11 @@ pub fn kept(storage: &Path) -> Vec<PathBuf> {
     let mut sets: Vec<PathBuf> = sets
         .map(|entry| entry.path())
         .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with('2'))
+            // What begins with a dot is only held.
+            path.is_dir()
+                && path
+                    .file_name()
+                    .is_some_and(|name| !name.to_string_lossy().starts_with('.'))
         })
         .collect();
     sets.sort();
@@ -94,24 +97,32 @@ impl Rescue {
         }
     }
 
-    /// Returns which of `keys` are not there.
-    pub fn missing(&self, model: &Model, keys: &[String]) -> Vec<String> {
+    /// Waits until the data are loaded, and connects.
+    pub fn loaded(&self, model: &Model) -> Wire {
         model.wait_until("the kept data set is loaded", A_UNIT, || {
             let text = |error: io::Error| error.to_string();
             // The default user of a server without any other takes every password.
             let mut wire = Wire::connect(self.address, "default", "-", Duration::from_secs(2))
                 .map_err(text)?;
             let pong = wire.call(&["PING"]).map_err(text)?;
-            if pong.text().as_deref() != Some("PONG") {
-                return Err(pong.to_string());
+            if pong.text().as_deref() == Some("PONG") {
+                Ok(wire)
+            } else {
+                Err(pong.to_string())
             }
-            let mut missing = Vec::new();
-            for key in keys {
-                if wire.call(&["EXISTS", key]).map_err(text)? != Reply::Number(1) {
-                    missing.push(key.clone());
-                }
-            }
-            Ok(missing)
         })
     }
+
+    /// Returns which of `keys` are not there.
+    pub fn missing(&self, model: &Model, keys: &[String]) -> Vec<String> {
+        missing(&mut self.loaded(model), keys)
+    }
+}
+
+/// Returns which of `keys` a server does not hold.
+pub fn missing(wire: &mut Wire, keys: &[String]) -> Vec<String> {
+    keys.iter()
+        .filter(|key| wire.call(&["EXISTS", key]).expect("an answer") != Reply::Number(1))
+        .cloned()
+        .collect()
 }

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -12,8 +12,11 @@ use std::{
 };
 
 use super::{
-    model::{Model, SENTINEL_PORT, SERVER_PORT},
+    model::{Model, SERVER_PORT},
     wire::{Reply, Wire},
+    writes::{
+        Found, act_as_client, ask_sentinel, is_primary, lock, longest_gap, look_for, payload,
+    },
 };
 
 /// Pause after each write: bounds the load on the two cores that the servers run on too.
@@ -24,8 +27,6 @@ const RETRY: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client waits for a Sentinel before it asks the next.
 const SENTINEL_PATIENCE: Duration = Duration::from_millis(300);
-/// How many keys are read at a time when everything is looked for.
-const BATCH: usize = 500;
 
 /// How a client finds the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,19 +170,9 @@ impl Writers {
 
     /// Returns the longest time that any writer went without an acknowledgement since `since`.
     pub fn longest_gap(&self, since: Instant) -> Duration {
-        let now = Instant::now();
         self.logs
             .iter()
-            .map(|log| {
-                let log = lock(log);
-                let mut previous = since;
-                let mut longest = Duration::ZERO;
-                for write in log.iter().filter(|write| write.at >= since) {
-                    longest = longest.max(write.at.duration_since(previous));
-                    previous = write.at;
-                }
-                longest.max(now.duration_since(previous))
-            })
+            .map(|log| longest_gap(lock(log).iter().map(|write| write.at), since))
             .max()
             .unwrap_or_default()
     }
@@ -206,29 +197,16 @@ impl Writers {
         for (writer, log) in self.logs.iter().enumerate() {
             let log = lock(log);
             verdict.acknowledged += log.len();
-            for batch in log.chunks(BATCH) {
-                let keys: Vec<String> = batch
-                    .iter()
-                    .map(|write| key(writer, write.number))
-                    .collect();
-                let command: Vec<&str> = ["MGET"]
-                    .into_iter()
-                    .chain(keys.iter().map(String::as_str))
-                    .collect();
-                let values = wire.call(&command).expect("cannot read what was written");
-                assert_eq!(values.list().len(), batch.len(), "MGET: {values}");
-                for (write, value) in batch.iter().zip(values.list()) {
-                    let wrong = match value {
-                        Reply::Text(text) if *text == payload(writer, write.number) => continue,
-                        Reply::Text(_) => &mut verdict.corrupt,
-                        _ => &mut verdict.lost,
-                    };
-                    *wrong += 1;
-                    if verdict.examples.len() < 5 {
-                        verdict
-                            .examples
-                            .push(format!("{}: {value}", key(writer, write.number)));
-                    }
+            let keys: Vec<String> = log.iter().map(|write| key(writer, write.number)).collect();
+            for (key, found) in keys.iter().zip(look_for(&mut wire, &keys)) {
+                let wrong = match found {
+                    Found::Right => continue,
+                    Found::Wrong(_) => &mut verdict.corrupt,
+                    Found::Missing => &mut verdict.lost,
+                };
+                *wrong += 1;
+                if verdict.examples.len() < 5 {
+                    verdict.examples.push(format!("{key}: {found:?}"));
                 }
             }
         }
@@ -253,23 +231,8 @@ fn addresses(model: &Model) -> Vec<IpAddr> {
     model.units().into_iter().map(|unit| unit.address).collect()
 }
 
-/// Returns what is inside, also when a writer's thread has ended in a panic.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn key(writer: usize, number: u64) -> String {
     format!("w{writer}:{number}")
-}
-
-/// The value of a key: derived from it, so that a wrong or torn value shows.
-fn payload(writer: usize, number: u64) -> String {
-    let key = key(writer, number);
-    // FNV-1a, 64 bit.
-    let sum = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{key}={sum:016x}")
 }
 
 /// Writes until told to stop; every key is written once, whether it was acknowledged or not.
@@ -286,7 +249,8 @@ fn write_on(writer: usize, kind: Kind, shared: &Shared, log: &Mutex<Vec<Acknowle
             continue;
         };
         number += 1;
-        match wire.call(&["SET", &key(writer, number), &payload(writer, number)]) {
+        let key = key(writer, number);
+        match wire.call(&["SET", &key, &payload(&key)]) {
             Ok(Reply::Text(text)) if text == "OK" => {
                 lock(log).push(Acknowledged {
                     number,
@@ -314,63 +278,20 @@ fn connect(shared: &Shared, first: usize) -> io::Result<Wire> {
     let addresses = lock(&shared.addresses).clone();
     for turn in 0..addresses.len() {
         let address = addresses[(first + turn) % addresses.len()];
-        let Ok(primary) = ask_sentinel(shared, address) else {
+        let asked = ask_sentinel(address, &shared.sentinel_password, SENTINEL_PATIENCE);
+        let Ok(primary) = asked else {
             continue;
         };
         let mut wire = Wire::connect(
-            primary,
+            SocketAddr::new(primary, SERVER_PORT),
             "charmed-operator",
             &shared.server_password,
             PATIENCE,
         )?;
-        let role = wire.call(&["ROLE"])?;
-        if role.list().first().and_then(Reply::text).as_deref() == Some("master") {
-            act_as_client(&mut wire)?;
+        if is_primary(&mut wire)? {
+            act_as_client(&mut wire, "e2e-client")?;
             return Ok(wire);
         }
     }
     Err(io::Error::other("no Sentinel names a primary"))
-}
-
-/// Goes on as a user of its own: what the charm does to its clients, it does not do to itself.
-fn act_as_client(wire: &mut Wire) -> io::Result<()> {
-    for command in [
-        &[
-            "ACL",
-            "SETUSER",
-            "e2e-client",
-            "reset",
-            "on",
-            ">e2e",
-            "~*",
-            "+@all",
-        ][..],
-        &["AUTH", "e2e-client", "e2e"],
-    ] {
-        match wire.call(command)? {
-            Reply::Text(text) if text == "OK" => {}
-            other => return Err(io::Error::other(format!("cannot act as a client: {other}"))),
-        }
-    }
-    Ok(())
-}
-
-fn ask_sentinel(shared: &Shared, address: IpAddr) -> io::Result<SocketAddr> {
-    let address = SocketAddr::new(address, SENTINEL_PORT);
-    let mut wire = Wire::connect(
-        address,
-        "charmed-sentinel-operator",
-        &shared.sentinel_password,
-        SENTINEL_PATIENCE,
-    )?;
-    let reply = wire.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "primary"])?;
-    let host = reply
-        .list()
-        .first()
-        .and_then(Reply::text)
-        .unwrap_or_default();
-    let host: IpAddr = host
-        .parse()
-        .map_err(|_| io::Error::other(format!("{address} names no primary")))?;
-    Ok(SocketAddr::new(host, SERVER_PORT))
 }
