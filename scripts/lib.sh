@@ -78,6 +78,27 @@ need_cargo() {
     fi
 }
 
+# The oldest Go that fetches the one that a module asks for by itself.
+go_oldest=1.21
+
+# Whether there is a Go that is new enough; puts it on PATH where its packages leave it beside.
+have_go() {
+    local place found
+    for place in '' /usr/local/go/bin /usr/lib/go/bin; do
+        [ -z "$place" ] || { [ -x "$place/go" ] && PATH=$place:$PATH; } || continue
+        have go || continue
+        found=$(go env GOVERSION 2>/dev/null) || continue
+        found=${found#go}
+        [ "$(printf '%s\n%s\n' "$go_oldest" "$found" | sort -V | head -n 1)" = "$go_oldest" ] && return 0
+    done
+    return 1
+}
+
+# Makes sure that there is a Go that is new enough.
+need_go() {
+    have_go || die "cannot build: Go $go_oldest or newer is missing; run scripts/setup"
+}
+
 # Where cargo puts what it builds.
 target_dir=${CARGO_TARGET_DIR:-$root_dir/target}
 export target_dir

@@ -342,6 +342,35 @@ pub const USER_TOOL_LIMIT: Duration = Duration::from_secs(30);
 /// Fewest connections that the kernel must let wait for being accepted: the server's own backlog.
 pub const ACCEPT_QUEUE_MIN: u64 = 511;
 
+// --- Pebble -----------------------------------------------------------------------------------
+
+/// Longest that one call of Pebble may take; it answers over a local socket within milliseconds.
+pub const PEBBLE_CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long Pebble itself waits in one call for something to happen.
+///
+/// Below [`PEBBLE_CALL_LIMIT`], so that a call that nobody answers is told from one that waits.
+pub const PEBBLE_WAIT_STEP: Duration = Duration::from_secs(4);
+
+/// Largest answer of Pebble that is read whole, in bytes; a plan or a list of changes is far smaller.
+pub const PEBBLE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest pause between two parts of a file that is sent or received.
+///
+/// The whole may take as long as its size wants; who is silent for so long is gone.
+pub const PEBBLE_STREAM_LIMIT: Duration = Duration::from_secs(30);
+
+/// Size of the parts in which a file or the input of a command is sent, in bytes.
+pub const PEBBLE_PART_BYTES: usize = 64 * 1024;
+
+/// Most that is kept of each of stdout and stderr of a command that Pebble runs, in bytes.
+pub const PEBBLE_EXEC_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// How much longer than a command's own time limit its end is waited for.
+///
+/// Pebble waits a second for pipes that the command's children hold.
+pub const PEBBLE_EXEC_MARGIN: Duration = Duration::from_secs(5);
+
 // --- Installation -----------------------------------------------------------------------------
 
 /// Longest that reading the lists of packages may take.

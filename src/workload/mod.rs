@@ -11,6 +11,7 @@ pub mod install;
 mod kept;
 mod layout;
 mod logs;
+pub mod pebble;
 mod pid_file;
 mod process;
 mod server;

@@ -1,0 +1,19 @@
+//! Services that Pebble runs in a container of the same pod.
+
+mod answers;
+mod client;
+mod error;
+mod exec;
+mod files;
+mod layer;
+mod transport;
+
+pub use answers::{
+    Change, CheckInfo, Current, FileInfo, LogLine, Notice, ServiceInfo, SystemInfo, Task,
+};
+pub use client::{Changes, NoticesQuery, ServicesAction};
+pub use error::PebbleError;
+pub use exec::{Exec, ExecOutput};
+pub use files::NewFile;
+pub use layer::{CheckSpec, Layer, Level, OnExit, Override, Probe, ServiceSpec, Startup};
+pub use transport::Client;

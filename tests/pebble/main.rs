@@ -1,0 +1,12 @@
+//! Pebble, the real one, as the charm talks to it and runs its services by it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
+
+mod client;
+mod daemon;
+mod strangers;
