@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     juju::{Environment, HookTools},
+    kubernetes::Access,
     limits::LEADERSHIP_ASSURED,
     planner::{
         UnitName,
@@ -47,6 +48,8 @@ pub struct Charm {
     pub lease_refused: Option<String>,
     /// A wish of a person that cannot be carried out, to be shown when all else is well.
     pub unheeded: Option<String>,
+    /// What keeps labels and Services of Kubernetes from being right, to be shown when all else is well.
+    pub services_note: Option<String>,
     /// The secret of the passwords, once it is there.
     pub users_secret: Option<UsersSecret>,
     /// Passwords that a person wants instead of those in use; known to the leader alone.
@@ -127,6 +130,9 @@ pub struct WatchFile {
     /// How the processes are run.
     #[serde(default)]
     pub workload: Kind,
+    /// How the API server of Kubernetes is reached, where there is one.
+    #[serde(default)]
+    pub kubernetes: Option<Access>,
     /// Passwords of the internal users.
     pub credentials: BTreeMap<String, String>,
 }
@@ -158,6 +164,15 @@ impl JujuSide {
 }
 
 impl Charm {
+    /// Returns how the API server of Kubernetes is reached, if this unit is a pod.
+    ///
+    /// A machine can be a pod as well, of somebody else: only what the workload is run by counts.
+    #[must_use]
+    pub fn api_server(&self) -> Option<Access> {
+        let kind = self.workload.as_ref().map(Workload::kind)?;
+        Access::from_variables(|name| self.env.extra(name)).filter(|_| kind.is_pod())
+    }
+
     /// Returns the label of the secret with the internal users' passwords, known to users of the charm.
     #[must_use]
     pub fn users_label(application: &str) -> String {

@@ -7,6 +7,7 @@ pub mod executor;
 pub mod handlers;
 pub mod history;
 pub mod juju;
+pub mod kubernetes;
 pub mod limits;
 pub mod logging;
 pub mod observer;

@@ -515,3 +515,37 @@ pub const WAKE_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Longest pause before a watcher that keeps ending is started again.
 pub const WATCH_RESTART_MAX: Duration = Duration::from_secs(30);
+
+// --- Kubernetes -----------------------------------------------------------------------------
+
+/// Longest that a connection to the API server may take to be made, its TLS handshake included.
+///
+/// It is in the same cluster; the charm works without it, so nothing waits for it for long.
+pub const API_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest that the API server may take for one answer.
+pub const API_CALL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest that a pass cares for labels and Services; what is left is done by a later one.
+pub const API_KEEP_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often labels and Services are read and mended before a later pass goes on.
+///
+/// One round mends, the next sees that it is right; the others are for what was changed in between.
+pub const API_ROUNDS_MAX: usize = 5;
+
+/// Largest answer that is read from the API server, in bytes.
+///
+/// A pod is some 10 KiB, and an application has at most some hundred.
+pub const API_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest file of a service account that is read, in bytes; a bundle of authorities is the largest.
+pub const API_ACCOUNT_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// How much of the API server's reason an error keeps, in letters.
+pub const API_REASON_LETTERS_MAX: usize = 300;
+
+/// How often the watcher compares labels and Services with what they have to be, unasked.
+///
+/// It acts at once on what Sentinel announces; this is for what people or a lost connection change.
+pub const SERVICES_PERIOD: Duration = Duration::from_secs(20);

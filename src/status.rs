@@ -23,9 +23,15 @@ pub fn of_unit(charm: &Charm, seen: &Observation, plan: &Plan) -> Status {
         )),
         (None, None) => None,
     };
-    let status = of_look(seen, plan, own);
+    let mut status = of_look(seen, plan, own);
     if status.kind == StatusKind::Active && seen.members().len() != 2 {
-        return Status::new(status.kind, with_advice(charm, &status.message));
+        status.message = with_advice(charm, &status.message);
+    }
+    // Said once, by the leader: it concerns the whole application.
+    if status.kind == StatusKind::Active
+        && let Some(note) = charm.services_note.as_ref().filter(|_| seen.leader)
+    {
+        status.message = format!("{}; {note}", status.message);
     }
     status
 }

@@ -85,6 +85,13 @@ fn rooms_know_only_whom_they_may() {
                 "juju", "valkey", "planner", "observer", "executor", "handlers", "watch",
             ],
         ),
+        (
+            "kubernetes",
+            &[
+                "juju", "valkey", "workload", "planner", "observer", "executor", "handlers",
+                "watch",
+            ],
+        ),
         ("observer", &["executor", "handlers", "watch"]),
         ("executor", &["handlers", "watch"]),
         ("watch", &["executor", "handlers", "planner"]),

@@ -313,6 +313,7 @@ fn watch_content(charm: &Charm, workload: &Workload) -> anyhow::Result<Vec<u8>> 
         storage: layout.storage().to_owned(),
         run: layout.run().to_owned(),
         workload: workload.kind(),
+        kubernetes: charm.api_server(),
         credentials: credentials(charm)?.to_secret(),
     };
     Ok(serde_json::to_vec(&file)?)

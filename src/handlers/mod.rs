@@ -7,6 +7,7 @@ mod offline;
 pub mod pacing;
 mod pass;
 pub mod promotable;
+pub mod services;
 pub mod start_gate;
 
 use anyhow::Context as _;

@@ -159,6 +159,7 @@ impl Known {
             workload: Some(Workload::Systemd(systemd)),
             lease_refused: None,
             unheeded: None,
+            services_note: None,
             users_secret: Some(secret),
             users_wanted: None,
             users_busy: false,

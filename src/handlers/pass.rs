@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::offline;
+use super::{offline, services};
 use crate::{
     charm::{Charm, unix_now},
     executor, history,
@@ -187,6 +187,7 @@ async fn finish(
             "Cannot tell the server's service what is known"
         );
     }
+    services::keep(charm, &seen).await;
     show(charm, &seen, &plan, failure.as_ref(), leaving).await?;
     Ok(Outcome { seen, plan })
 }

@@ -121,6 +121,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         workload: None,
         lease_refused: None,
         unheeded: None,
+        services_note: None,
         users_secret: None,
         users_wanted: None,
         users_busy: false,

@@ -3,19 +3,24 @@
 //! It listens to what the local Sentinel announces, notices the end of the local processes, keeps the
 //! charm's appointments with itself (the wake file), and writes down once a second how far the local
 //! data is. It keeps what a displaced primary alone holds, and ends one that froze and was replaced. A replica in sync
-//! that no hook makes promotable it lets the charm's own rule make so. A parent process starts it again when it ends.
+//! that no hook makes promotable it lets the charm's own rule make so. On Kubernetes it leads clients to the new
+//! primary. A parent process starts it again when it ends.
 
 mod frozen;
 mod keep;
 mod position;
 mod promotable;
+mod services;
 mod supervise;
 mod wake;
 
 use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::Notify,
+    time::{MissedTickBehavior, interval, sleep},
+};
 use tracing::{info, warn};
 
 pub use keep::{Former, keep_former, settle_former};
@@ -51,10 +56,12 @@ pub async fn watch(file: &Path) -> anyhow::Result<()> {
     let layout = Layout::new(&file.storage, &file.run);
     let workload = Workload::new(file.workload, layout, &file.unit);
     let waker = Waker::new(&file)?;
+    let switched = Notify::new();
     info!(unit = file.unit, "Watching");
     tokio::select! {
         () = waker.serve() => {}
-        () = announcements(&file.address, &credentials, &waker) => {}
+        () = announcements(&file.address, &credentials, &waker, &switched) => {}
+        () = Box::pin(services::keep(&file, &credentials, &workload, &switched)) => {}
         () = ends(&workload, Service::Server, &waker) => {}
         () = ends(&workload, Service::Sentinel, &waker) => {}
         () = ticks(&workload, &file.address, &credentials, &waker) => {}
@@ -66,7 +73,7 @@ pub async fn watch(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Wakes the charm when Sentinel announces a change.
-async fn announcements(address: &str, credentials: &Credentials, waker: &Waker) {
+async fn announcements(address: &str, credentials: &Credentials, waker: &Waker, switched: &Notify) {
     let user = InternalUser::CharmedSentinelOperator;
     let Ok(endpoint) = observer::endpoint(address, SENTINEL_PORT) else {
         return;
@@ -80,6 +87,9 @@ async fn announcements(address: &str, credentials: &Credentials, waker: &Waker) 
                     waker.wake("Sentinel is back");
                 }
                 while let Some(event) = events.next().await {
+                    if matches!(event, SentinelEvent::SwitchPrimary { .. }) {
+                        switched.notify_one();
+                    }
                     if let Some(why) = matters(&event) {
                         waker.wake(why);
                     }

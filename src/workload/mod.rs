@@ -324,6 +324,16 @@ pub enum Kind {
     Systemd,
 }
 
+impl Kind {
+    /// Returns whether units that are run so are pods of Kubernetes.
+    #[must_use]
+    pub const fn is_pod(self) -> bool {
+        match self {
+            Self::Process | Self::Systemd => false,
+        }
+    }
+}
+
 /// Passes a call on to the backend that is in use.
 macro_rules! each {
     ($self:ident, $backend:ident => $call:expr) => {

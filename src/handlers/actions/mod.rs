@@ -29,6 +29,8 @@ use crate::{
     planner::Intent,
 };
 
+use super::services;
+
 use self::{
     answer::{Answer, Format, unit_parameter},
     pre_check::Operation,
@@ -80,7 +82,8 @@ async fn carry_out(
         "verify" => {
             let seen = observer::look(charm, Intent::Look).await;
             let probes = probe::probe(charm, &seen).await;
-            verify::answer(&verify::assess(&seen, &probes))
+            let services = services::check(charm, &seen).await;
+            verify::answer(&verify::assess(&seen, &probes).with_services(services))
         }
         "status-detail" => {
             let seen = observer::look(charm, Intent::Reconcile).await;
@@ -133,7 +136,8 @@ pub async fn verify_now(env: Environment) -> anyhow::Result<ExitCode> {
         .context("cannot look around; run this through `juju exec --unit NAME -- ./bin/valkey-operator verify`")?;
     let seen = observer::look(&charm, Intent::Look).await;
     let probes = probe::probe(&charm, &seen).await;
-    let verification = verify::assess(&seen, &probes);
+    let services = services::check(&charm, &seen).await;
+    let verification = verify::assess(&seen, &probes).with_services(services);
     answer::print(&verify::answer(&verification)?.text)?;
     Ok(ExitCode::from(verification.verdict.exit_status()))
 }

@@ -14,6 +14,7 @@ use crate::{
     valkey::configuration::max_lag_seconds,
 };
 
+use super::super::services;
 use super::{answer::Answer, margin::Margin, probe::Probes, table};
 
 /// What came of the check, the best first.
@@ -75,6 +76,26 @@ pub struct Verification {
     pub margin: Margin,
     /// What is not as it should be, the worst first.
     pub findings: Vec<Finding>,
+}
+
+impl Verification {
+    /// Adds what is to be said of labels and Services on Kubernetes.
+    #[must_use]
+    pub fn with_services(mut self, found: services::Findings) -> Self {
+        let wrong = found.wrong.into_iter().map(|it| (Verdict::Degraded, it));
+        let advice = found.advice.into_iter().map(|it| (Verdict::Ok, it));
+        for (verdict, text) in wrong.chain(advice) {
+            self.findings.push(Finding {
+                verdict,
+                text,
+                cured_by_switchover: false,
+            });
+            self.verdict = self.verdict.max(verdict);
+        }
+        self.findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+        self
+    }
 }
 
 /// Collects findings.
