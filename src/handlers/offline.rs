@@ -100,12 +100,18 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// When the unit is no member: then only its charm decides what it does.
+    /// When the unit is no member, so that only its charm decides what it does; or when the machine
+    /// came back under another address, so that what answers at the unit's is not this unit.
     pub(super) fn charm(self, systemd: SystemdWorkload) -> anyhow::Result<Charm> {
         anyhow::ensure!(
             self.mine.state == UnitState::Member,
             "{} does not belong to the set; its charm starts the server when it does",
             self.unit
+        );
+        anyhow::ensure!(
+            observer::is_of_this_machine(&self.address),
+            "this machine does not have the address {} any more; Juju tells the charm the new one",
+            self.address
         );
         let env = Environment::from_vars([
             ("JUJU_UNIT_NAME".to_owned(), self.unit.to_string()),
@@ -172,15 +178,8 @@ impl Known {
 ///
 /// # Errors
 ///
-/// Why what is seen is nothing to decide on: what answers at the unit's address is not this unit,
-/// or there are members of which too little is known yet.
+/// Why what is seen is nothing to decide on: there are members of which too little is known yet.
 pub(super) async fn look(charm: &mut Charm) -> Result<Observation, String> {
-    let address = &charm.juju.address;
-    if !observer::is_of_this_machine(address) {
-        return Err(format!(
-            "this machine does not have the address {address} any more; Juju tells the charm the new one"
-        ));
-    }
     for _ in 0..OFFLINE_LOOKS {
         let seen = observer::look(charm, Intent::Reconcile).await;
         if !learn(charm, &seen) {

@@ -79,6 +79,8 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         Err(problem) => (Options::default(), Some(problem.to_string())),
     };
     let location = location?;
+    let mut peers = bags.peers;
+    forget_stale_addresses(&mut peers, &address);
     let mut charm = Charm {
         juju: JujuSide {
             me: name(&me),
@@ -110,7 +112,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             },
             dying: bags.dying,
             complete: bags.complete,
-            peers: bags.peers,
+            peers,
             malformed: bags.malformed,
         },
         env,
@@ -187,6 +189,26 @@ pub async fn refresh_leaving(charm: &mut Charm) {
             let (data, _) = UnitData::from_databag(&bag);
             let dying = status.is_dying();
             charm.juju.peers.insert(other, Unit { data, dying });
+        }
+    }
+}
+
+/// Takes no unit's word for an address that another unit has, too.
+///
+/// Machines that reboot together can come back with each other's addresses. One of two units that
+/// name the same has not told its new one yet, and whoever took it for the other would mix up whose
+/// data is whose. This unit's own is surely right.
+fn forget_stale_addresses(peers: &mut BTreeMap<UnitName, Unit>, own: &str) {
+    let mut claims: BTreeMap<String, usize> = BTreeMap::from([(own.to_owned(), 1)]);
+    for address in peers.values().filter_map(|unit| unit.data.address.clone()) {
+        *claims.entry(address).or_default() += 1;
+    }
+    for (unit, known) in peers {
+        if let Some(address) = &known.data.address
+            && claims.get(address).is_some_and(|claims| *claims > 1)
+        {
+            warn!(%unit, address, "The address of a unit is another one's by now");
+            known.data.address = None;
         }
     }
 }
@@ -320,4 +342,38 @@ async fn no_bag(
         return Ok(Databag::default());
     }
     Err(anyhow::Error::new(error).context(format!("cannot read the databag of {unit}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::peer_data::UnitData;
+
+    #[test]
+    fn an_address_that_two_units_claim_is_nobodys_but_ones_own() {
+        let unit = |address: &str| Unit {
+            data: UnitData {
+                address: Some(address.to_owned()),
+                ..UnitData::default()
+            },
+            dying: false,
+        };
+        for (own, others, expected) in [
+            ("1", ["2", "3"], [Some("2"), Some("3")]),
+            ("1", ["1", "3"], [None, Some("3")]),
+            ("1", ["2", "2"], [None, None]),
+        ] {
+            let mut peers: BTreeMap<UnitName, Unit> = others
+                .iter()
+                .zip(["valkey/1", "valkey/2"])
+                .map(|(address, name)| (UnitName::new(name.to_owned()), unit(address)))
+                .collect();
+            forget_stale_addresses(&mut peers, own);
+            let found: Vec<Option<&str>> = peers
+                .values()
+                .map(|unit| unit.data.address.as_deref())
+                .collect();
+            assert_eq!(found, expected, "{own} {others:?}");
+        }
+    }
 }

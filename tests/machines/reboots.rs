@@ -1,10 +1,13 @@
 //! Reboots: one machine, the primary's, all at once, with old and with new addresses.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    support::oracles,
-    world::{BY_ITSELF, IN_FLIGHT, World},
+    support::{model::Unit, oracles},
+    world::{BY_ITSELF, IN_FLIGHT, World, service_of},
 };
 
 /// Longest that writes may stand still while a primary whose machine goes down hands over; detection
@@ -106,4 +109,34 @@ fn all_machines_lose_their_power_and_come_back_by_themselves() {
     world
         .verify(&settled.primary)
         .expect_lost_at_most(3 * IN_FLIGHT);
+}
+
+#[test]
+fn machines_that_swap_their_addresses_wait_for_juju_and_mix_nothing_up() {
+    let mut world = World::new(3);
+    let before = world.settled(3);
+    let (primary, replica) = (&before.primary, &before.replicas[0]);
+    let host = |unit: &Unit| match unit.address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => panic!("{address}"),
+    };
+    world.machines.readdress(&primary.name, host(replica));
+    world.machines.readdress(&replica.name, host(primary));
+    let both = [primary.name.as_str(), replica.name.as_str()];
+    world.reboot_without_agents(&both, |world| {
+        // Neither serves under the other's address, and both say why not.
+        for unit in both {
+            let journal = format!("journalctl --boot --unit={}", service_of(unit, "server"));
+            let said = format!("{journal} | grep 'does not have the address'");
+            world.machines.until(unit, &said);
+            assert_eq!(world.process(unit, "server"), "0");
+        }
+    });
+    let settled = world.settled(3);
+    for (unit, address) in [(primary, replica.address), (replica, primary.address)] {
+        assert_eq!(world.model.unit(&unit.name).address, address);
+    }
+    world
+        .verify(&settled.primary)
+        .expect_lost_at_most(IN_FLIGHT);
 }

@@ -232,6 +232,21 @@ impl Drop for World {
         if thread::panicking() {
             for unit in self.model.units() {
                 eprintln!("{}", self.journal(&unit.name));
+                let asked = ["SENTINEL", "SENTINELS", "primary"];
+                let known = self
+                    .model
+                    .sentinel(unit.address)
+                    .and_then(|mut wire| wire.call(&asked));
+                for other in known.as_ref().map_or(&[][..], |known| known.list()) {
+                    let field = |name: &str| other.field(name).unwrap_or_default();
+                    eprintln!(
+                        "Sentinel of {} knows {} at {}: {}",
+                        unit.name,
+                        field("runid"),
+                        field("name"),
+                        field("flags")
+                    );
+                }
             }
         }
     }

@@ -91,7 +91,8 @@ impl SentinelSettings {
     /// Returns Sentinel's own file with this unit's address in it, for a machine that came back with
     /// another one; nothing when it stands there already.
     ///
-    /// Its id, epochs and acquaintances stay as they are.
+    /// Its id, epochs and acquaintances stay as they are, but for one that had this address: it would
+    /// send its hellos there, to itself, and take itself for another Sentinel from then on.
     #[must_use]
     pub fn readdressed(&self, text: &str) -> Option<String> {
         let host = self.endpoint.host();
@@ -103,6 +104,14 @@ impl SentinelSettings {
             let found = names
                 .into_iter()
                 .find_map(|name| Some((name, value(name)?)));
+            let mut words = line.split_whitespace();
+            let acquaintance = words.next() == Some("sentinel")
+                && words.next() == Some("known-sentinel")
+                && words.nth(1) == Some(host);
+            if acquaintance {
+                changed = true;
+                continue;
+            }
             match found {
                 Some((name, value)) if value.trim().trim_matches('"') != host => {
                     changed = true;
@@ -163,7 +172,8 @@ mod tests {
         let before = "bind 10.0.0.1\nbind-source-addr \"10.0.0.1\"\nport 26379\n\
                       sentinel announce-ip \"10.0.0.1\"\nsentinel myid abc\n\
                       sentinel monitor primary 10.0.0.1 6379 2\n\
-                      sentinel known-sentinel primary 10.0.0.2 26379 def\n";
+                      sentinel known-sentinel primary 10.0.0.2 26379 def\n\
+                      sentinel known-sentinel primary 10.0.0.9 26379 ghi\n";
         let moved = settings("10.0.0.9");
         let after = moved.readdressed(before).unwrap();
         assert_eq!(

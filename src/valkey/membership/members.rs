@@ -58,20 +58,32 @@ impl Members {
 
     /// Collects the ids of all members, the dead ones' from what others know of them.
     pub(super) async fn ids(&self, membership: &Membership) -> BTreeMap<Endpoint, String> {
-        let mut ids = BTreeMap::new();
-        for known in join_all(self.alive.iter().map(|member| member.client.sentinels())).await {
-            for peer in known.unwrap_or_default() {
-                if membership.sentinels.contains(&peer.address) && is_run_id(&peer.id) {
-                    ids.insert(peer.address, peer.id);
-                }
-            }
-        }
-        // What a Sentinel says of itself counts more.
-        for member in &self.alive {
-            ids.insert(member.endpoint().clone(), member.id.clone());
-        }
-        ids
+        let known = join_all(self.alive.iter().map(|member| member.client.sentinels())).await;
+        let told = known
+            .into_iter()
+            .flat_map(Result::unwrap_or_default)
+            .filter(|peer| membership.sentinels.contains(&peer.address) && is_run_id(&peer.id))
+            .map(|peer| (peer.address, peer.id));
+        let own = self
+            .alive
+            .iter()
+            .map(|member| (member.endpoint().clone(), member.id.clone()));
+        ids_of(told, own.collect())
     }
+}
+
+/// Puts together whose id is whose: what a Sentinel says of itself counts more than what others say.
+///
+/// One that answers at a new address is not at its old one any more, whoever has that by now: it
+/// would be introduced to itself, and take itself for another.
+fn ids_of(
+    told: impl Iterator<Item = (Endpoint, String)>,
+    own: BTreeMap<Endpoint, String>,
+) -> BTreeMap<Endpoint, String> {
+    let found: BTreeSet<&String> = own.values().collect();
+    let mut ids: BTreeMap<Endpoint, String> = told.filter(|(_, id)| !found.contains(id)).collect();
+    ids.extend(own.clone());
+    ids
 }
 
 impl Member {
@@ -171,5 +183,37 @@ impl Wanted<'_> {
         let mut peers = self.alive.iter().filter(|peer| *peer != sentinel);
         let peer = peers.find(|peer| !lists_peer(peer))?;
         Some(format!("does not list the Sentinel {peer} yet"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentinel_that_moved_is_not_looked_for_at_its_old_address() {
+        let read = |text: &str| -> BTreeMap<Endpoint, String> {
+            let pairs = text
+                .split_whitespace()
+                .filter_map(|pair| pair.split_once('='));
+            pairs
+                .map(|(host, id)| (Endpoint::new(host, 26379).unwrap(), id.to_owned()))
+                .collect()
+        };
+        for (told, own, expected) in [
+            // The dead ones' ids are known from others.
+            ("h2=b h3=c", "h1=a", "h1=a h2=b h3=c"),
+            // Each answers where the other was.
+            ("h1=b h2=a h3=c", "h1=a h2=b", "h1=a h2=b h3=c"),
+            // It has another one's address, who is dead or has moved and not been heard of.
+            ("h1=b h2=a", "h1=a", "h1=a"),
+            ("h2=b", "h2=x", "h2=x"),
+        ] {
+            assert_eq!(
+                ids_of(read(told).into_iter(), read(own)),
+                read(expected),
+                "{told}"
+            );
+        }
     }
 }
