@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use support::{
     model::{A_UNIT, Model},
     oracles, starts,
+    wire::info_field,
     writers::Writers,
 };
 
@@ -128,9 +129,17 @@ fn storage_that_stayed_comes_back_with_a_new_unit() {
     let leaver = model.settled(3, A_UNIT).replicas[0].name.clone();
     let storage = model.storage_of(&leaver);
     model.remove_units(&[&leaver]);
-    model.settled(2, A_UNIT * 2);
+    let primary = model.settled(2, A_UNIT * 2).primary;
+    let full_copies = || {
+        let mut wire = model.server(primary.address).expect("the server answers");
+        let info = wire.call(&["INFO", "stats"]).expect("an answer").text();
+        info_field(&info.unwrap_or_default(), "sync_full").expect("a count of full copies")
+    };
+    let before = full_copies();
     model.juju(&["add-unit", "valkey", "--attach-storage", &storage]);
     let settled = model.settled(3, A_UNIT * 2);
+    // It went on from where it left.
+    assert_eq!(full_copies(), before, "{}", model.describe());
     writers.refresh(&model);
     writers.flowing(&model);
     writers

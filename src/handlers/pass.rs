@@ -11,7 +11,10 @@ use crate::{
     juju::{ToolError, hook_tools::Status},
     limits::WAKE_SOON,
     observer,
-    planner::{self, Intent, Observation, Plan, Reason, Step, UnitName, invariants, leader},
+    planner::{
+        self, Intent, Observation, Plan, Reason, Step, UnitName, invariants, leader,
+        peer_data::UnitState,
+    },
     status,
     workload::Backend as _,
 };
@@ -231,6 +234,10 @@ async fn show(
 ) -> anyhow::Result<()> {
     let unit = match failure {
         Some(failure) if plan.reason().is_none() => of_failure(failure),
+        // No hook may come for long: what is shown now stays.
+        _ if leaving && charm.juju.mine.state == UnitState::Detached => {
+            status::of_reason(&Reason::Detached)
+        }
         _ if leaving => status::of_reason(&Reason::Leaving),
         _ => status::of_unit(charm, seen, plan),
     };

@@ -39,7 +39,14 @@ fn detached_storage_stops_the_server_in_order_and_attached_it_serves_again() {
     assert_eq!(world.process(&unit.name, "server"), "0");
     world.writers().flowing(&world.model);
     let detached = world.model.unit(&unit.name);
-    assert_ne!(detached.workload, "active", "{detached:?}");
+    assert_eq!(
+        (detached.workload.as_str(), detached.message.as_str()),
+        (
+            "blocked",
+            "storage detached: attach storage to run again, or remove the unit"
+        ),
+        "{detached:?}"
+    );
     world.model.juju(&["attach-storage", &unit.name, &storage]);
     let settled = world.settled(3);
     world.expect_services(&unit.name);

@@ -167,9 +167,14 @@ impl Model {
 
     /// Deploys `units` units with options, without waiting.
     pub fn deploy(&self, units: usize, options: &[(&str, &str)]) {
+        self.deploy_as(APPLICATION, units, options);
+    }
+
+    /// Deploys the charm under another name, without waiting.
+    pub fn deploy_as(&self, application: &str, units: usize, options: &[(&str, &str)]) {
         let charm = self.charm.display().to_string();
         let units = units.to_string();
-        let mut arguments: Vec<String> = ["deploy", &charm, APPLICATION, "-n", &units]
+        let mut arguments: Vec<String> = ["deploy", &charm, application, "-n", &units]
             .map(str::to_owned)
             .to_vec();
         for variable in &self.environment {

@@ -80,9 +80,9 @@ fn ids_of(
     told: impl Iterator<Item = (Endpoint, String)>,
     own: BTreeMap<Endpoint, String>,
 ) -> BTreeMap<Endpoint, String> {
-    let found: BTreeSet<&String> = own.values().collect();
+    let found: BTreeSet<String> = own.values().cloned().collect();
     let mut ids: BTreeMap<Endpoint, String> = told.filter(|(_, id)| !found.contains(id)).collect();
-    ids.extend(own.clone());
+    ids.extend(own);
     ids
 }
 
