@@ -490,6 +490,12 @@ pub const TARGET_SILENCE_MAX_S: u64 = 3;
 /// How often the watcher looks at what nobody announces.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
+/// How much earlier than by the clock a file may seem to have been written.
+///
+/// The kernel stamps files by a clock that ticks some hundred times a second; some file systems keep whole
+/// seconds only.
+pub const FILE_TIME_GRAIN: Duration = Duration::from_secs(1);
+
 /// How often the watcher asks whether the server answers, and how long it may take to.
 ///
 /// A frozen primary that wakes between the promotion of another one and the next look acknowledges

@@ -128,6 +128,9 @@ pub async fn record_position(
         workload(charm)?.write_identity(&identity).await?;
     }
     charm.juju.mine.position = Some(position);
+    if let Some(version) = seen.server(&seen.me).and_then(|it| it.version.clone()) {
+        charm.juju.mine.server_version = Some(version);
+    }
     Ok(())
 }
 

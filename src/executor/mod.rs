@@ -119,5 +119,7 @@ fn credentials(charm: &Charm) -> anyhow::Result<&Credentials> {
 }
 
 pub use databag::{flush, record_position};
-pub use processes::{end_server, prepare_server, refresh_watch, stop_sentinel, stop_watch};
+pub use processes::{
+    end_server, prepare_server, refresh_watch, stop_sentinel, stop_watch, take_up,
+};
 pub use users::{advance_users, apply_users};

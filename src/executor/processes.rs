@@ -1,13 +1,16 @@
 //! Steps that start and stop the local processes.
 
-use std::path::PathBuf;
+use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::Context as _;
 use tracing::warn;
 
 use crate::{
     charm::{Charm, WatchFile},
-    limits::{POLL_MIN, REPLICAS_MAX, SERVER_START_LIMIT, SERVER_STOP_LIMIT, SMALL_STOP_LIMIT},
+    limits::{
+        FILE_TIME_GRAIN, POLL_MIN, REPLICAS_MAX, SERVER_START_LIMIT, SERVER_STOP_LIMIT,
+        SMALL_STOP_LIMIT,
+    },
     observer::{sentinel_client, server_client},
     planner::{Intent, Observation, peer_data::Identity},
     settings,
@@ -17,7 +20,7 @@ use crate::{
         server::ShutdownSave,
     },
     watch,
-    workload::{Backend as _, Launch, Service, Stop, Workload, WorkloadError},
+    workload::{Backend as _, Launch, Service, ServiceStatus, Stop, Workload, WorkloadError},
 };
 
 use super::{credentials, databag, workload};
@@ -206,9 +209,11 @@ async fn save_and_end(charm: &Charm, workload: &Workload, spare: bool) -> anyhow
             "Cannot let go of an old data set"
         );
     }
+    let asked_at = jiff::Timestamp::now();
     // Offsets move until the end: what is recorded is what the server itself saves.
     match client.shutdown(ShutdownSave::Save, SERVER_STOP_LIMIT).await {
-        Ok(()) => return Ok(true),
+        // That it is gone is all that an ended connection tells.
+        Ok(()) => return Ok(has_saved(workload, asked_at).await),
         Err(error) => {
             warn!(error = %error, "The server did not save and stop by itself");
             // A disk that takes no more must not keep a unit whose data others hold.
@@ -223,6 +228,22 @@ async fn save_and_end(charm: &Charm, workload: &Workload, spare: bool) -> anyhow
         }
     }
     Ok(false)
+}
+
+/// Says whether the server has written its snapshot since `asked_at`, rather than been killed meanwhile.
+async fn has_saved(workload: &Workload, asked_at: jiff::Timestamp) -> bool {
+    // The times of files are coarser than the clock.
+    let since = asked_at
+        .checked_sub(FILE_TIME_GRAIN)
+        .unwrap_or(jiff::Timestamp::MIN);
+    let saved = workload.data_presence().await.is_ok_and(|data| {
+        data.snapshot
+            .is_some_and(|file| file.modified.is_none_or(|modified| modified >= since))
+    });
+    if !saved {
+        warn!("The server ended without having saved");
+    }
+    saved
 }
 
 /// Starts Sentinel; its own file is left alone unless an earlier life is to be forgotten.
@@ -291,6 +312,26 @@ pub(super) async fn tune_sentinel(charm: &Charm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gives a Sentinel that runs what this version of the charm wants of it and the last one did not.
+///
+/// What the server takes while it runs, the pass compares by itself; what either reads at start
+/// alone comes with its next start.
+pub async fn take_up(charm: &Charm) {
+    let (Some(workload), Some(_)) = (&charm.workload, &charm.credentials) else {
+        return;
+    };
+    let runs = workload.status(Service::Sentinel).await;
+    if !runs.is_ok_and(ServiceStatus::is_running) {
+        return;
+    }
+    if let Err(error) = tune_sentinel(charm).await {
+        warn!(
+            error = format!("{error:#}"),
+            "Cannot give Sentinel the settings of this version"
+        );
+    }
+}
+
 /// Stops Sentinel.
 ///
 /// # Errors
@@ -329,11 +370,32 @@ pub async fn refresh_watch(charm: &Charm) -> anyhow::Result<()> {
         return Ok(());
     };
     let told = workload.read(&workload.layout().watch_file()).await?;
-    if told.is_some_and(|told| watch_content(charm, workload).is_ok_and(|content| content != told))
-    {
+    let differs = told
+        .is_some_and(|told| watch_content(charm, workload).is_ok_and(|content| content != told));
+    if differs || is_of_another_charm(workload).await {
         stop_watch(charm).await?;
     }
     Ok(())
+}
+
+/// Says whether the watcher is a program that an upgrade has replaced: an upgrade that was forced
+/// past a failed hook runs no hook of its own.
+async fn is_of_another_charm(workload: &Workload) -> bool {
+    let Ok(ServiceStatus::Running(watch)) = workload.status(Service::Watch).await else {
+        return false;
+    };
+    let file = |path: &str| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    // What cannot be told is left alone.
+    let (Some(runs), Some(own)) = (
+        file(&format!("/proc/{}/exe", watch.pid)),
+        file("/proc/self/exe"),
+    ) else {
+        return false;
+    };
+    runs != own
 }
 
 /// Starts the watcher.

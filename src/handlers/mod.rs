@@ -55,8 +55,11 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
         Event::Stop => stop(&mut charm).await,
         _ => {
             match event {
-                // It would go on as the old program, which the upgrade has replaced.
-                Event::UpgradeCharm => executor::stop_watch(&charm).await?,
+                Event::UpgradeCharm => {
+                    // It would go on as the old program, which the upgrade has replaced.
+                    executor::stop_watch(&charm).await?;
+                    executor::take_up(&charm).await;
+                }
                 _ => executor::refresh_watch(&charm).await?,
             }
             let missing = install::ensure(&charm, event).await?;

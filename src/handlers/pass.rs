@@ -165,6 +165,7 @@ async fn finish(
     if leaving && !settled {
         return Err(refusal(&seen.me, &plan, failure));
     }
+    let shown_version = charm.juju.unit_bag.get("server-version").cloned();
     executor::flush(charm).await?;
     if let Some(workload) = &charm.workload {
         if let Err(error) = history::note(workload, &seen).await {
@@ -191,7 +192,8 @@ async fn finish(
         );
     }
     services::keep(charm, &seen).await;
-    show(charm, &seen, &plan, failure.as_ref(), leaving).await?;
+    let failure = failure.as_ref();
+    show(charm, &seen, &plan, failure, leaving, shown_version).await?;
     Ok(Outcome { seen, plan })
 }
 
@@ -231,6 +233,7 @@ async fn show(
     plan: &Plan,
     failure: Option<&Failure>,
     leaving: bool,
+    shown_version: Option<String>,
 ) -> anyhow::Result<()> {
     let unit = match failure {
         Some(failure) if plan.reason().is_none() => of_failure(failure),
@@ -242,9 +245,11 @@ async fn show(
         _ => status::of_unit(charm, seen, plan),
     };
     let version = async {
-        match &seen.local.server_version {
+        // What runs; before anything does, what is there to be run.
+        let runs = seen.server(&seen.me).and_then(|it| it.version.as_ref());
+        match runs.or(seen.local.server_version.as_ref()) {
             // Asked of Juju only when it changed: a hook tool costs more than all of the planning.
-            Some(version) if charm.juju.unit_bag.get("server-version") == Some(version) => Ok(()),
+            Some(version) if shown_version.as_ref() == Some(version) => Ok(()),
             Some(version) => charm.tools.application_version_set(version).await,
             None => Ok(()),
         }

@@ -51,6 +51,7 @@ pub async fn look(charm: &Charm, intent: Intent) -> Observation {
     let mut servers = BTreeMap::new();
     let mut sentinels = BTreeMap::new();
     let mut runtime = BTreeMap::new();
+    let mut sentinel_version = None;
     if let Some(credentials) = &charm.credentials {
         let names: Vec<&str> = wanted.runtime.keys().map(String::as_str).collect();
         let asked = hosts.iter().map(|(unit, host)| {
@@ -64,7 +65,13 @@ pub async fn look(charm: &Charm, intent: Intent) -> Observation {
                 sentinel(host, credentials),
             )
         });
-        for ((unit, _), (server, sentinel)) in hosts.iter().zip(join_all(asked).await) {
+        let (answers, own) = join(
+            join_all(asked),
+            own_sentinel_version(&juju.address, credentials),
+        )
+        .await;
+        sentinel_version = own;
+        for ((unit, _), (server, sentinel)) in hosts.iter().zip(answers) {
             let server = match server {
                 Ok((server, settings)) => {
                     if *unit == juju.me {
@@ -92,7 +99,7 @@ pub async fn look(charm: &Charm, intent: Intent) -> Observation {
         settings: wanted,
         users: juju.users.clone(),
         storage: juju.storage.clone(),
-        local: local::look(charm, runtime).await,
+        local: local::look(charm, runtime, sentinel_version).await,
         servers,
         sentinels,
         lease: Lease::Unknown,
@@ -219,7 +226,15 @@ fn summary(info: ServerInfo, keys: u64) -> Server {
             .collect(),
         disk_trouble,
         keys,
+        version: info.version.map(|version| version.to_string()),
     }
+}
+
+/// Asks the local Sentinel for its version: who does not tell has none to compare.
+async fn own_sentinel_version(host: &str, credentials: &Credentials) -> Option<String> {
+    let client = sentinel_client(host, credentials).await.ok()?;
+    let version = client.version().await.ok()??;
+    Some(version.to_string())
 }
 
 async fn sentinel(host: &str, credentials: &Credentials) -> anyhow::Result<Sentinel> {

@@ -123,8 +123,13 @@ pub(super) async fn identity(workload: &Workload) -> Option<Identity> {
 }
 
 /// Looks at the local processes and data.
-pub(super) async fn look(charm: &Charm, runtime: BTreeMap<String, String>) -> Local {
+pub(super) async fn look(
+    charm: &Charm,
+    runtime: BTreeMap<String, String>,
+    sentinel_version: Option<String>,
+) -> Local {
     let mut local = Local {
+        sentinel_version,
         runtime,
         ..Local::bare(charm.juju.address.clone())
     };

@@ -5,10 +5,11 @@
 //! replica, `S` replica in its first sync, `N` new unit without processes, `J` joining replica in
 //! sync with Sentinel running, `X` member that is dead, `L` has left. Marks behind a kind: `d` is being
 //! removed, `s` its server is stopped, `z` its Sentinel is stopped, `e` its data is gone, `o` follows
-//! nobody that serves. Further words: `turn=1` unit 1 holds the turn, `asks` this unit asks for it,
+//! nobody that serves, `n` its server is version 9.1.2, not 8.0.1. Further words: `turn=1` unit 1 holds the turn, `restart=1` for a restart, `asks` this unit asks for it,
 //! `lease=free|mine|unknown|valkey/2`, `names=2` all Sentinels name unit 2, `old` settings need a
 //! restart, `founding=0` that unit is to found, `chosen=1` a person chose that unit's data, `leaving`
-//! the storage is taken away.
+//! the storage is taken away, `bin=9.1.2` that version is there to be run, `voter=9.1.2` this unit's
+//! Sentinel is that version.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,7 @@ struct Kind {
     sentinel_stopped: bool,
     empty: bool,
     orphan: bool,
+    new: bool,
 }
 
 impl Kind {
@@ -59,7 +61,12 @@ impl Kind {
             sentinel_stopped: absent || letter == 'S' || has('z'),
             empty: has('e') || letter == 'N',
             orphan: has('o'),
+            new: has('n'),
         })
+    }
+
+    fn version(self) -> String {
+        if self.new { "9.1.2" } else { "8.0.1" }.to_owned()
     }
 
     fn member(self) -> bool {
@@ -98,8 +105,9 @@ pub fn seen(text: &str) -> Observation {
         .find(|kind| kind.letter == 'P')
         .map(|kind| kind.number);
     let named = number("names").or(primary).unwrap_or(99);
-    let asks = flag("asks") || number("turn") == Some(me);
-    let wants = if flag("old") {
+    let holder = number("turn").or(number("restart"));
+    let asks = flag("asks") || holder == Some(me);
+    let wants = if flag("old") || number("restart").is_some() {
         TurnKind::Restart
     } else {
         TurnKind::Start
@@ -112,7 +120,7 @@ pub fn seen(text: &str) -> Observation {
         let asking = if kind.number == me {
             asks
         } else {
-            number("turn") == Some(kind.number)
+            holder == Some(kind.number)
         };
         let data = UnitData {
             address: Some(host(kind.number)),
@@ -130,7 +138,7 @@ pub fn seen(text: &str) -> Observation {
             settings: kind
                 .member()
                 .then(|| if flag("old") { "old" } else { "new" }.to_owned()),
-            server_version: Some("8.0.1".to_owned()),
+            server_version: Some(kind.version()),
             last_change: None,
         };
         units.insert(
@@ -155,7 +163,7 @@ pub fn seen(text: &str) -> Observation {
             },
             done: number("founding").or(number("chosen")).is_none(),
         }),
-        turn: number("turn").map(|holder| Grant {
+        turn: holder.map(|holder| Grant {
             holder: unit(holder),
             number: 1,
         }),
@@ -205,7 +213,8 @@ pub fn seen(text: &str) -> Observation {
             slow_to_load: flag("slow"),
             rebooted: flag("rebooted"),
             has_sentinel_file: mine.member() && !mine.empty,
-            server_version: Some("8.0.1".to_owned()),
+            server_version: Some(value("bin").unwrap_or("8.0.1").to_owned()),
+            sentinel_version: Some(value("voter").unwrap_or("8.0.1").to_owned()),
             runtime: BTreeMap::new(),
         },
         servers,
@@ -262,6 +271,7 @@ fn server(kind: Kind, primary: Option<u8>, members: &[Kind]) -> Seen<Server> {
         replicas: attached,
         disk_trouble: None,
         keys: 5,
+        version: Some(kind.version()),
     })
 }
 

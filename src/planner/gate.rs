@@ -11,7 +11,7 @@ use super::{
     observation::{Observation, Process},
     peer_data::{FoundingReason, Identity, Position, TurnKind, UnitState},
     reason::Reason,
-    repair,
+    refresh, repair,
     step::Step,
     view::{Naming, compare},
 };
@@ -29,6 +29,10 @@ pub fn plan(seen: &Observation) -> Plan {
     };
     if let Some(foreign) = foreign_data(seen, deployment) {
         return Plan::Wait(Reason::ForeignData(foreign));
+    }
+    // Not every start goes through a hook, where the same is seen before.
+    if let Some(reason) = refresh::downgrade(seen) {
+        return Plan::Wait(reason);
     }
     if seen.mine().data.state == UnitState::Member {
         restart(seen)

@@ -17,6 +17,7 @@ mod peer_values;
 mod reason;
 mod reconcile;
 pub mod record;
+pub mod refresh;
 mod repair;
 pub mod rotation;
 mod step;
@@ -28,6 +29,8 @@ pub mod view;
 pub(crate) mod fixture;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod refresh_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -41,9 +44,9 @@ pub use self::{
     observation::{Intent, Observation},
     reason::{Reason, Severity, bytes},
     reconcile::give_up,
+    refresh::obstacle as restart_obstacle,
     repair::OUTAGE_PATIENCE_MS,
     step::Step,
-    upkeep::restart_obstacle,
 };
 
 /// What to do next.

@@ -162,8 +162,10 @@ pub struct Local {
     pub rebooted: bool,
     /// Whether Sentinel's own file is there.
     pub has_sentinel_file: bool,
-    /// Version of valkey-server here, if it was found.
+    /// Version of valkey-server here, if it was found; what runs may be another one.
     pub server_version: Option<String>,
+    /// Version of the Sentinel that runs, if it tells.
+    pub sentinel_version: Option<String>,
     /// Current values of the settings in [`Settings::runtime`], if the server answered.
     pub runtime: BTreeMap<String, String>,
 }
@@ -184,6 +186,7 @@ impl Local {
             rebooted: false,
             has_sentinel_file: false,
             server_version: None,
+            sentinel_version: None,
             runtime: BTreeMap::new(),
         }
     }
@@ -212,6 +215,8 @@ pub struct Server {
     pub disk_trouble: Option<String>,
     /// Number of keys.
     pub keys: u64,
+    /// Its version, if it tells.
+    pub version: Option<String>,
 }
 
 /// What a server is.

@@ -79,7 +79,7 @@ pub struct UnitData {
     pub position: Option<Position>,
     /// Digest of the settings that its server read when it started.
     pub settings: Option<String>,
-    /// Version of its valkey-server.
+    /// Version of the valkey-server that it runs, or ran last.
     pub server_version: Option<String>,
     /// The latest change of the primary that this unit made itself, for the others' history.
     pub last_change: Option<String>,

@@ -10,17 +10,30 @@ use super::{
     invariants, leader,
     observation::{Lease, Progress, Role, Seen, Storage},
     peer_data::FoundingReason,
-    plan,
+    plan, refresh,
     view::Naming,
 };
 
 /// Any description in the small language, also of what should never be.
 fn description() -> impl Strategy<Value = String> {
     let letters = prop::sample::select(vec!["P", "R", "R", "R", "S", "N", "J", "X", "L"]);
-    let marks = prop::collection::vec(prop::sample::select(vec!["d", "s", "z", "e", "o"]), 0..3);
+    let marks = prop::collection::vec(
+        prop::sample::select(vec!["d", "s", "z", "e", "o", "n"]),
+        0..3,
+    );
     let units = prop::collection::vec((letters, marks), 1..6);
     let words = prop::sample::subsequence(
-        vec!["leader", "asks", "slow", "rebooted", "old", "leaving"],
+        vec![
+            "leader",
+            "asks",
+            "slow",
+            "rebooted",
+            "old",
+            "leaving",
+            "bin=9.1.2",
+            "voter=9.1.2",
+            "restart=1",
+        ],
         0..5,
     );
     let lease = prop::sample::select(vec!["free", "mine", "unknown", "valkey/1"]);
@@ -146,6 +159,25 @@ fn sound(text: &str, seen: &Observation) {
         .as_ref()
         .is_some_and(|founding| founding.reason == FoundingReason::Override);
     let mut leased = seen.lease == Lease::Mine;
+    let starts_server = |step: &Step| matches!(step, Step::StartServer { .. });
+    assert!(
+        refresh::downgrade(seen).is_none() || !decided.steps().iter().any(starts_server),
+        "starts an older version: {text}"
+    );
+    // A displaced primary stops at any time; a Sentinel that moved forgets.
+    let stops = |step: &Step| matches!(step, Step::StopServer | Step::StopSentinel);
+    let starts = |step: &Step| {
+        matches!(
+            step,
+            Step::StartServer { .. } | Step::StartSentinel { fresh: false, .. }
+        )
+    };
+    assert!(
+        !decided.steps().iter().any(starts)
+            || !decided.steps().iter().any(stops)
+            || seen.holds_turn(),
+        "restarts without the turn: {text}"
+    );
     for step in decided.steps() {
         match step {
             Step::TakeLease => leased = true,
@@ -179,6 +211,14 @@ fn sound(text: &str, seen: &Observation) {
             }
             Step::HandOver { from, to, .. } => {
                 assert!(seen.can_take_over(to, from).is_ok(), "{text}");
+                // Nobody newer, while somebody could who leaves nobody behind.
+                let other = seen.belonging().into_iter().find(|unit| {
+                    seen.can_take_over(unit, from).is_ok() && seen.left_behind(unit, from).is_none()
+                });
+                assert!(
+                    seen.left_behind(to, from).is_none() || other.is_none(),
+                    "{text}"
+                );
             }
             Step::Promote { to } => {
                 // What is promoted answers, holds a whole data set, and nobody else serves.

@@ -29,6 +29,13 @@ pub enum Reason {
     NoPeerRelation,
     /// valkey-server was not found.
     NoServerBinary,
+    /// The valkey-server that is there is older than the one that runs or wrote the data.
+    Downgrade {
+        /// Version that runs, or that wrote the data.
+        runs: String,
+        /// Version that is there.
+        found: String,
+    },
     /// The leader has not named the deployment, the founder or the passwords yet.
     NotFounded,
     /// The passwords cannot be read.
@@ -100,6 +107,7 @@ impl Reason {
         match self {
             Self::StorageProblem(_)
             | Self::NoServerBinary
+            | Self::Downgrade { .. }
             | Self::UsersUnreadable(_)
             | Self::ForeignData(_)
             | Self::LastCopy(_)
@@ -180,6 +188,10 @@ impl fmt::Display for Reason {
             Self::NoPeerRelation => f.write_str("waiting for the peer relation"),
             Self::NoServerBinary => f.write_str(
                 "cannot find valkey-server: install it; the charm looks again by itself",
+            ),
+            Self::Downgrade { runs, found } => write!(
+                f,
+                "cannot use valkey-server {found}: the data is of {runs}, which an older one may not read; provide {runs} or newer"
             ),
             Self::NotFounded => f.write_str("waiting for the leader to prepare the deployment"),
             Self::UsersUnreadable(why) => {

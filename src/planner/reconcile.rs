@@ -7,7 +7,7 @@ use super::{
     observation::{Lease, Observation, Process, Role, Server, Storage, Users},
     peer_data::{TurnKind, UnitState},
     reason::{Reason, Severity},
-    repair,
+    refresh, repair,
     step::Step,
     upkeep,
     view::Naming,
@@ -110,6 +110,11 @@ fn obstacle(seen: &Observation) -> Option<Reason> {
     }
     if seen.local.server_version.is_none() {
         return Some(Reason::NoServerBinary);
+    }
+    if seen.local.server == Process::Stopped
+        && let Some(reason) = refresh::downgrade(seen)
+    {
+        return Some(reason);
     }
     match &seen.users {
         Users::Ready => None,
@@ -334,6 +339,9 @@ fn member(seen: &Observation, server: &Server) -> Plan {
     } = &server.role
         && (!link_up || syncing.is_some())
     {
+        if let Some(plan) = refresh::rescue(seen, server) {
+            return plan;
+        }
         if syncing.is_some() && server.priority != 0 {
             return Plan::act(
                 vec![Step::SetPromotable(false)],

@@ -28,6 +28,8 @@ struct Member {
     identity: Option<Identity>,
     /// Whether the data set holds what clients were told is written.
     full: bool,
+    /// Version of its Sentinel.
+    voter: Option<String>,
 }
 
 struct World {
@@ -36,6 +38,8 @@ struct World {
     lease: Option<UnitName>,
     leader: UnitName,
     digest: String,
+    /// Version that is there to be run.
+    version: String,
     /// Steps until a hook is cut off.
     fuse: Option<usize>,
     steps: usize,
@@ -67,6 +71,7 @@ impl World {
                 dying: known.dying,
                 dead: member && server.is_none(),
                 full: server.is_some(),
+                voter: Some("8.0.1".to_owned()),
                 file: sentinel.clone(),
                 server,
                 sentinel,
@@ -80,6 +85,7 @@ impl World {
             lease: None,
             leader: shown.me.clone(),
             digest: "new".to_owned(),
+            version: "8.0.1".to_owned(),
             fuse: None,
             steps: 0,
         }
@@ -107,6 +113,8 @@ impl World {
         view.local.has_data = own.full;
         view.local.complete_data = own.full;
         view.local.has_sentinel_file = own.file.is_some();
+        view.local.server_version = Some(self.version.clone());
+        view.local.sentinel_version.clone_from(&own.voter);
         let process = |runs| {
             if runs {
                 Process::Running
@@ -241,9 +249,15 @@ impl World {
                     of.is_some() || founds || self.own(me).full,
                     "an empty start"
                 );
-                self.own(me).server = Some(a_server(of.as_deref()));
+                let version = Some(self.version.clone());
+                let server = Server {
+                    version: version.clone(),
+                    ..a_server(of.as_deref())
+                };
+                self.own(me).server = Some(server);
                 self.own(me).full |= founds;
                 mine.settings = Some(self.digest.clone());
+                mine.server_version = version;
             }
             Step::StopServer => {
                 self.record(me, mine, true);
@@ -252,6 +266,7 @@ impl World {
             Step::StartSentinel {
                 monitor, quorum, ..
             } => {
+                self.own(me).voter = Some(self.version.clone());
                 let known = self.own(me).file.clone();
                 self.own(me).sentinel = known.or_else(|| Some(a_monitor(monitor, *quorum)));
             }
@@ -277,7 +292,12 @@ impl World {
                     }
                 }
             }
-            Step::Follow { primary } => self.own(me).server = Some(a_server(Some(primary))),
+            Step::Follow { primary } => {
+                if let Some(server) = &mut self.own(me).server {
+                    server.role = a_server(Some(primary)).role;
+                    server.priority = 0;
+                }
+            }
             Step::HandOver { to, .. } | Step::Promote { to } => {
                 self.change_roles(to);
                 self.tell(to);
@@ -325,6 +345,9 @@ impl World {
             recorded_at: 1,
         });
         mine.position = position.or(known);
+        if let Some(server) = &own.server {
+            mine.server_version.clone_from(&server.version);
+        }
         if let Some(identity) = &mut own.identity {
             identity.position.clone_from(&mine.position);
         }
@@ -333,6 +356,18 @@ impl World {
     /// Lets `to` serve and every other server follow it.
     fn change_roles(&mut self, to: &UnitName) {
         assert!(self.units[to].full, "{to} does not hold all data");
+        let version = |member: &Member| member.server.as_ref().and_then(|it| it.version.clone());
+        let newest = self.units.values().filter_map(version).max();
+        let behind = self
+            .units
+            .iter()
+            .filter(|(name, member)| *name != to && version(member) < newest)
+            .count();
+        // The one that hands over is the last.
+        assert!(
+            version(&self.units[to]) < newest || behind < 2,
+            "{to} is newer than those that would follow it"
+        );
         for (name, member) in &mut self.units {
             if let Some(server) = &mut member.server {
                 server.role = if name == to {
@@ -516,8 +551,9 @@ fn a_monitor(primary: &str, quorum: usize) -> Monitor {
     }
 }
 
-/// Settles `text`, then again with a hook cut off at each of the steps that this took.
-fn whatever_is_cut_off(text: &str, prepare: impl Fn(&mut World)) {
+/// Settles `text`, then again with a hook cut off at each of the steps that this took; returns what
+/// it led to without a cut.
+fn whatever_is_cut_off(text: &str, prepare: impl Fn(&mut World)) -> World {
     let mut world = World::new(text);
     prepare(&mut world);
     let steps = world.settle(text);
@@ -528,6 +564,7 @@ fn whatever_is_cut_off(text: &str, prepare: impl Fn(&mut World)) {
         world.fuse = Some(cut);
         world.settle(&format!("{text}, cut off at step {cut}"));
     }
+    world
 }
 
 #[test]
@@ -574,5 +611,23 @@ fn leaving_although_others_are_dead_ends_settled() {
 fn restarting_ends_settled_wherever_it_is_cut_off() {
     for text in ["me=0 leader 0:P 1:R 2:R", "me=0 leader 0:P"] {
         whatever_is_cut_off(text, |world| "other".clone_into(&mut world.digest));
+    }
+}
+
+#[test]
+fn another_version_ends_settled_wherever_it_is_cut_off() {
+    for text in [
+        "me=0 leader 0:P 1:R 2:R",
+        "me=1 leader 0:P 1:R",
+        "me=0 leader 0:P",
+    ] {
+        let world = whatever_is_cut_off(text, |world| {
+            "9.1.2".clone_into(&mut world.version);
+        });
+        for (name, member) in &world.units {
+            let server = member.server.as_ref().and_then(|it| it.version.as_deref());
+            let both = (server, member.voter.as_deref());
+            assert_eq!(both, (Some("9.1.2"), Some("9.1.2")), "{name} of {text}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Writes a plan as a table shows it.
-fn show(plan: &Plan) -> String {
+pub(super) fn show(plan: &Plan) -> String {
     let steps: Vec<String> = plan.steps().iter().map(ToString::to_string).collect();
     let steps = steps.join("; ");
     match plan {
@@ -23,7 +23,7 @@ fn show(plan: &Plan) -> String {
     }
 }
 
-fn check(cases: &[(&str, &str)]) {
+pub(super) fn check(cases: &[(&str, &str)]) {
     for (case, expected) in cases {
         let observation = seen(case);
         let plan = plan(&observation);
@@ -212,37 +212,6 @@ fn roles_are_repaired_on_the_word_of_a_majority() {
         show(&plan(&displaced)),
         "act: keep the data set aside; follow 10.0.0.0"
     );
-}
-
-#[test]
-fn restarts_go_one_at_a_time_replicas_first_and_never_as_primary() {
-    check(&[
-        ("me=1 old 0:P 1:R 2:R", "act: ask for the turn to restart"),
-        (
-            "me=0 old 0:P 1:R 2:R",
-            "wait: waiting for the leader to grant the turn",
-        ),
-        (
-            "me=1 old 0:P 1:R 2:X",
-            "wait: restart pending: valkey/2 does not answer",
-        ),
-        (
-            "me=1 old turn=1 0:P 1:R 2:X",
-            "act: give the turn back; wait: restart pending: valkey/2 does not answer",
-        ),
-        (
-            "me=1 old turn=1 0:P 1:R 2:R",
-            "act: save and stop the server; start the server as replica of 10.0.0.0; give the turn back",
-        ),
-        (
-            "me=0 old turn=0 0:P 1:R 2:R",
-            "act: hand over from valkey/0 to valkey/1",
-        ),
-        (
-            "me=0 old turn=0 0:P",
-            "act: save and stop the server; start the server as primary; give the turn back",
-        ),
-    ]);
 }
 
 #[test]
@@ -855,18 +824,6 @@ fn who_joined_since_the_databags_were_read_is_not_forgotten() {
             "down {stranger_is_down}, address {address}"
         );
     }
-}
-
-#[test]
-fn a_member_that_does_not_know_what_its_server_has_read_restarts() {
-    let mut observation = seen("me=1 0:P 1:R");
-    if let Some(unit) = observation.units.get_mut(&super::fixture::unit(1)) {
-        unit.data.settings = None;
-    }
-    assert_eq!(
-        show(&plan(&observation)),
-        "act: ask for the turn to restart"
-    );
 }
 
 #[test]

@@ -7,11 +7,10 @@ use super::{
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
     observation::{Lease, Observation, Role, Server},
-    peer_data::{TurnKind, UnitState},
+    peer_data::UnitState,
     reason::Reason,
-    reconcile,
+    reconcile, refresh,
     step::Step,
-    view::Naming,
 };
 
 /// Plans the upkeep of this unit.
@@ -33,7 +32,7 @@ pub fn plan(seen: &Observation, server: &Server) -> Plan {
     if !steps.is_empty() {
         return Plan::act(steps, "upkeep");
     }
-    if let Some(plan) = restart(seen, server) {
+    if let Some(plan) = refresh::plan(seen, server) {
         return plan;
     }
     if let Some(plan) = introductions(seen) {
@@ -44,6 +43,9 @@ pub fn plan(seen: &Observation, server: &Server) -> Plan {
     }
     if let Some(plan) = reconcile::hand_back(seen) {
         return plan;
+    }
+    if let Some(reason) = refresh::downgrade(seen) {
+        return Plan::Wait(reason);
     }
     seen.local
         .server_version
@@ -93,151 +95,18 @@ fn numbers(seen: &Observation, server: &Server) -> Vec<Step> {
     steps
 }
 
-/// Whether what the others know of this unit's data is of another history or role.
+/// Whether what the others know of this unit's data is of another history, role or version.
 fn record_differs(seen: &Observation, server: &Server) -> bool {
+    // systemd may have started another version than the last hook did.
+    let version = server.version.is_some() && server.version != seen.mine().data.server_version;
     let recorded = seen.mine().data.position.as_ref();
-    recorded.is_none_or(|position| {
-        position.history != server.history
-            || position.primary != (server.role == Role::Primary)
-            || position.epoch != seen.epoch()
-            || position.clean
-    })
-}
-
-/// Plans a restart for settings that the server reads at start only.
-fn restart(seen: &Observation, server: &Server) -> Option<Plan> {
-    let me = &seen.mine().data;
-    // Who does not know what its server has read, because the hook that started it was cut off,
-    // would otherwise never take up a change.
-    let needed = me.settings.as_ref() != Some(&seen.settings.start_digest);
-    if !needed {
-        return (me.turn.wants == Some(TurnKind::Restart))
-            .then(|| Plan::act(vec![Step::ReleaseTurn], "no restart is needed any more"));
-    }
-    let unhealthy = unfit_for_restart(seen);
-    match (seen.holds_turn(), me.turn.wants) {
-        (false, Some(TurnKind::Restart)) => {
-            let holder = seen
-                .turn_holder()
-                .filter(|holder| **holder != seen.me)
-                .cloned();
-            return Some(Plan::Wait(Reason::Turn {
-                holder,
-                kind: TurnKind::Restart,
-            }));
-        }
-        (false, _) => {
-            // Replicas first: a primary asks only when nobody else has to restart any more.
-            let others_first = server.role == Role::Primary
-                && seen.other_members().iter().any(|unit| {
-                    seen.server(unit).is_some()
-                        && seen.units.get(unit).is_some_and(|other| {
-                            !other.dying && other.data.settings.as_ref() == me.settings.as_ref()
-                        })
-                });
-            if others_first {
-                return Some(Plan::Wait(Reason::Turn {
-                    holder: None,
-                    kind: TurnKind::Restart,
-                }));
-            }
-            if let Some(why) = unhealthy {
-                return Some(Plan::Wait(Reason::Degraded(format!(
-                    "restart pending: {why}"
-                ))));
-            }
-            return Some(Plan::act(
-                vec![Step::RequestTurn(TurnKind::Restart)],
-                "settings need a restart",
-            ));
-        }
-        (true, _) => {}
-    }
-    if let Some(why) = unhealthy {
-        // Who joins restores the redundancy, and needs the turn for it.
-        let release = Plan::ActAndWait {
-            steps: vec![Step::ReleaseTurn],
-            reason: Reason::Degraded(format!("restart pending: {why}")),
-        };
-        return Some(release);
-    }
-    if server.role == Role::Primary && seen.members().len() > 1 {
-        return Some(match seen.takeover_target(&seen.me) {
-            Ok(to) => {
-                let step = Step::HandOver {
-                    from: seen.me.clone(),
-                    to,
-                    leaving: false,
-                };
-                Plan::act(vec![step], "the primary restarts as a replica")
-            }
-            Err(why) => Plan::ActAndWait {
-                steps: vec![Step::ReleaseTurn],
-                reason: Reason::NoTarget(why),
-            },
-        });
-    }
-    let mut steps = vec![Step::StopServer];
-    let primary = seen.primary().filter(|primary| *primary != seen.me);
-    match primary.and_then(|primary| seen.host_of(&primary).map(str::to_owned)) {
-        Some(host) => steps.push(Step::StartServer {
-            follow: Some(host),
-            min_replicas: min_replicas_to_write(seen.members().len()),
-            from_snapshot: true,
-        }),
-        None if server.role == Role::Primary && !named_elsewhere(seen) => {
-            steps.push(Step::StartServer {
-                follow: None,
-                min_replicas: 0,
-                from_snapshot: false,
-            });
-        }
-        None => return Some(Plan::Poll(Reason::NoPrimary)),
-    }
-    steps.push(Step::ReleaseTurn);
-    Some(Plan::act(steps, "restart to take up settings"))
-}
-
-/// Returns whether a majority of Sentinels names another host as primary.
-fn named_elsewhere(seen: &Observation) -> bool {
-    matches!(seen.naming(), Naming::Agreed { host, .. } if host != seen.local.address)
-}
-
-/// Returns why a restart of this unit's server now would cost redundancy or writes, if it would.
-#[must_use]
-pub fn restart_obstacle(seen: &Observation) -> Option<Reason> {
-    if let Some(why) = unfit_for_restart(seen) {
-        return Some(Reason::Degraded(why));
-    }
-    let primary = seen
-        .server(&seen.me)
-        .is_some_and(|server| server.role == Role::Primary);
-    if primary && seen.members().len() > 1 {
-        return seen.takeover_target(&seen.me).err().map(Reason::NoTarget);
-    }
-    None
-}
-
-/// Returns why a restart now would cost redundancy, if it would.
-fn unfit_for_restart(seen: &Observation) -> Option<String> {
-    for unit in seen.other_members() {
-        match seen.server(&unit) {
-            None => return Some(format!("{unit} does not answer")),
-            Some(server) => {
-                if let Role::Replica {
-                    link_up, syncing, ..
-                } = &server.role
-                    && (!link_up || syncing.is_some())
-                {
-                    return Some(format!("{unit} is not in sync"));
-                }
-            }
-        }
-        if seen.monitor(&unit).is_none() {
-            return Some(format!("Sentinel of {unit} does not answer"));
-        }
-    }
-    None
+    version
+        || recorded.is_none_or(|position| {
+            position.history != server.history
+                || position.primary != (server.role == Role::Primary)
+                || position.epoch != seen.epoch()
+                || position.clean
+        })
 }
 
 /// Plans the introduction of the local Sentinel to members whose Sentinel does not know it.

@@ -354,12 +354,14 @@ impl Observation {
     /// Why nobody can, in words for a person.
     pub fn takeover_target(&self, from: &UnitName) -> Result<UnitName, String> {
         let mut obstacles = Vec::new();
-        let mut best: Option<(u64, UnitName)> = None;
+        let mut best: Option<((bool, u64), UnitName)> = None;
         for unit in self.belonging().into_iter().filter(|unit| unit != from) {
             match self.can_take_over(&unit, from) {
                 Ok(offset) => {
-                    if best.as_ref().is_none_or(|(highest, _)| offset > *highest) {
-                        best = Some((offset, unit));
+                    // Offsets are made equal in a hand-over, versions are not.
+                    let rank = (self.left_behind(&unit, from).is_none(), offset);
+                    if best.as_ref().is_none_or(|(highest, _)| rank > *highest) {
+                        best = Some((rank, unit));
                     }
                 }
                 Err(obstacle) => obstacles.push(format!("{unit} {obstacle}")),

@@ -13,8 +13,9 @@ use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
 use crate::valkey::sentinel_view::Vote;
 use crate::valkey::server::millis;
+use crate::valkey::server_info::version_in;
 use crate::valkey::{
-    Endpoint, InternalUser, Password, PrimaryView, ReplicaView, SentinelPeer, ValkeyError,
+    Endpoint, InternalUser, Password, PrimaryView, ReplicaView, SentinelPeer, ValkeyError, Version,
 };
 
 /// How Sentinel is asked to fail over.
@@ -433,6 +434,19 @@ impl SentinelClient {
         Ok(text
             .lines()
             .any(|line| line.trim_end() == "sentinel_tilt:1"))
+    }
+
+    /// Returns its version, if it tells.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValkeyError`].
+    pub async fn version(&self) -> Result<Option<Version>, ValkeyError> {
+        let text = self
+            .connection
+            .ask_text("INFO", cmd("INFO").arg("server"))
+            .await?;
+        Ok(version_in(&text))
     }
 
     /// Stops the Sentinel process; a connection that ends is the answer.

@@ -164,6 +164,17 @@ impl AttachedReplica {
     }
 }
 
+/// Finds the version in what a server or a Sentinel says about itself.
+#[must_use]
+pub fn version_in(text: &str) -> Option<Version> {
+    ["valkey_version:", "redis_version:"]
+        .iter()
+        .find_map(|name| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+            value.trim().parse().ok()
+        })
+}
+
 impl ServerInfo {
     /// Reads the reply to `INFO`.
     ///
@@ -190,9 +201,7 @@ impl ServerInfo {
         Some(Self {
             role,
             run_id: word("run_id"),
-            version: ["valkey_version", "redis_version"]
-                .iter()
-                .find_map(|name| fields.get(name)?.parse().ok()),
+            version: version_in(text),
             uptime_s: number("uptime_in_seconds").unwrap_or(0),
             replid: word("master_replid"),
             replid2: fields

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::{
     limits::{FREEZE_NOTICED, FROZEN_ASK_LIMIT, FROZEN_LOOK, FROZEN_SILENCE},
     observer::{sentinel_client, server_client},
+    planner::peer_data::{Identity, Position},
     valkey::{Credentials, Role, ServerClient, ValkeyError},
     workload::{Backend as _, Service, ServiceStatus, Signal, Workload},
 };
@@ -131,6 +132,13 @@ async fn displaced_by(
     let last = position::recorded(workload)
         .await
         .filter(|last| last.primary)?;
+    // One that handed over and is now stopped in order is silent while it saves.
+    let told = workload.read_identity::<Identity>().await.ok().flatten();
+    if let Some(since) = told.and_then(|told| told.position)
+        && handed_over(&last, &since)
+    {
+        return None;
+    }
     let mut sentinels = known_sentinels(workload).await?;
     sentinels.push(address.to_owned());
     let asked = sentinels.iter().map(|host| async move {
@@ -166,6 +174,11 @@ async fn displaced_by(
         .flatten()
         .is_some_and(|info| info.role == Role::Primary);
     serves.then(|| successor.to_owned())
+}
+
+/// Returns whether a hook has seen since `last` that the server became a replica.
+fn handed_over(last: &Position, since: &Position) -> bool {
+    !since.primary && since.epoch > last.epoch
 }
 
 /// Returns the host that more than half of `all` name.
@@ -235,6 +248,27 @@ mod tests {
         ] {
             let hosts: Vec<String> = named.split_whitespace().map(str::to_owned).collect();
             assert_eq!(majority(&hosts, all), expected, "{named} of {all}");
+        }
+    }
+
+    #[test]
+    fn only_a_later_configuration_makes_a_primary_a_replica() {
+        let at = |primary, epoch| Position {
+            history: "h".to_owned(),
+            offset: 1,
+            epoch,
+            primary,
+            clean: false,
+            recorded_at: 1,
+        };
+        for (last, since, expected) in [
+            (at(true, 3), at(false, 4), true),
+            // From before it was promoted.
+            (at(true, 4), at(false, 3), false),
+            (at(true, 3), at(false, 3), false),
+            (at(true, 3), at(true, 4), false),
+        ] {
+            assert_eq!(handed_over(&last, &since), expected, "{last:?} {since:?}");
         }
     }
 

@@ -107,6 +107,7 @@ fn server(world: &World, id: Id) -> Seen<Server> {
             .collect(),
         disk_trouble: None,
         keys: 1,
+        version: None,
     })
 }
 
@@ -205,6 +206,7 @@ pub fn look(world: &World, me: Id, hook: &Hook, mine: &Bag) -> Observation {
             rebooted: false,
             has_sentinel_file: mine.state == State::Member,
             server_version: Some("8.0.1".to_owned()),
+            sentinel_version: None,
             runtime: BTreeMap::new(),
         },
         servers,

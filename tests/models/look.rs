@@ -157,6 +157,7 @@ impl Cluster {
                 .disk_trouble
                 .then(|| "the last write to the append-only file failed".to_owned()),
             keys: facts.keys,
+            version: None,
         })
     }
 

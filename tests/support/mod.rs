@@ -18,6 +18,7 @@ pub mod model;
 pub mod oracles;
 pub mod owners;
 pub mod rescue;
+pub mod rolling;
 pub mod slots;
 pub mod starts;
 pub mod wire;

@@ -121,7 +121,8 @@ impl Model {
         Self::with_server(Some(newest_server()))
     }
 
-    fn with_server(server: Option<PathBuf>) -> Self {
+    /// Makes an empty model with a Valkey, or the system's.
+    pub fn with_server(server: Option<PathBuf>) -> Self {
         let mut environment = vec!["VALKEY_OPERATOR_WORKLOAD=process".to_owned()];
         environment
             .extend(server.map(|server| format!("VALKEY_OPERATOR_SERVER={}", server.display())));
@@ -155,6 +156,11 @@ impl Model {
             passwords: OnceLock::new(),
             _slot: slot,
         }
+    }
+
+    /// Deploys another charm than the one under test from now on.
+    pub fn use_charm(&mut self, charm: PathBuf) {
+        self.charm = charm;
     }
 
     /// Deploys `units` units in a new model and waits until they have settled.

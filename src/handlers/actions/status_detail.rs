@@ -8,6 +8,7 @@ use crate::{
         self, Observation, Reason, UnitName, invariants, leader,
         observation::{Lease, Process, Role, Storage, Users},
         peer_data::{FoundingReason, TurnKind, UnitState},
+        refresh::{self, Work},
     },
     status,
     watch::Former,
@@ -296,13 +297,13 @@ fn settings_pending(seen: &Observation) -> String {
         .map(|(name, _)| name.clone())
         .collect();
     let restart = seen
-        .mine()
-        .data
-        .settings
-        .as_ref()
-        .is_some_and(|digest| *digest != seen.settings.start_digest);
-    if restart {
-        pending.push("a restart".to_owned());
+        .server(&seen.me)
+        .and_then(|server| refresh::pending(seen, server));
+    match restart {
+        Some(Work::Settings) => pending.push("a restart".to_owned()),
+        Some(Work::Version) => pending.push("a restart into another version".to_owned()),
+        Some(Work::Sentinel) => pending.push("a restart of Sentinel".to_owned()),
+        None => {}
     }
     if pending.is_empty() {
         "none".to_owned()
@@ -312,18 +313,20 @@ fn settings_pending(seen: &Observation) -> String {
 }
 
 fn versions(seen: &Observation) -> String {
-    let mine = seen
-        .local
-        .server_version
-        .clone()
-        .unwrap_or_else(|| "valkey-server was not found".to_owned());
+    let found = seen.local.server_version.as_deref();
+    let runs = seen.server(&seen.me).and_then(|it| it.version.as_deref());
+    let mine = match (runs, found) {
+        (Some(runs), Some(found)) if runs != found => format!("{runs}, {found} is installed"),
+        (Some(version), _) | (None, Some(version)) => version.to_owned(),
+        (None, None) => "valkey-server was not found".to_owned(),
+    };
     let others: Vec<String> = seen
         .units
         .iter()
         .filter(|(unit, _)| **unit != seen.me)
-        .filter_map(|(unit, known)| {
-            let version = known.data.server_version.as_ref()?;
-            (*version != mine).then(|| format!("{unit} runs {version}"))
+        .filter_map(|(unit, _)| {
+            let version = seen.version_of(unit)?;
+            (runs.or(found) != Some(version)).then(|| format!("{unit} runs {version}"))
         })
         .collect();
     if others.is_empty() {
@@ -340,6 +343,9 @@ const fn advice(reason: &Reason) -> Option<&'static str> {
         Reason::StorageProblem(_) => {
             Some("mend what the message names (owner, read-only, full) on the unit's machine")
         }
+        Reason::Downgrade { .. } => Some(
+            "attach or install a version that is not older than the one that the message names; the charm looks again by itself",
+        ),
         Reason::NoServerBinary => {
             Some("install Valkey on the unit's machine; the charm looks again by itself")
         }

@@ -1,0 +1,186 @@
+//! Watches servers from outside while they are restarted one after another: in which order, as
+//! what, how many were away at the same time, and how their data came back into step.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    hooks,
+    model::Model,
+    wire::{Wire, info_field},
+};
+
+/// How often each server is asked.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a server said last.
+#[derive(Debug, Clone, Default)]
+struct Said {
+    process: String,
+    role: String,
+    version: String,
+    full: u64,
+    partial: u64,
+}
+
+/// A server that came back as another process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Its unit.
+    pub unit: String,
+    /// What it was when its process before was last asked.
+    pub role: String,
+    /// Version that runs now.
+    pub version: String,
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// The restarts, in their order.
+    pub restarts: Vec<Restart>,
+    /// Synchronisations of the whole data set that primaries began.
+    pub full: u64,
+    /// Synchronisations of what was missing alone.
+    pub partial: u64,
+    /// Most servers that did not answer at the same time.
+    pub most_away: usize,
+}
+
+impl Story {
+    /// Returns the units that restarted, in their order.
+    pub fn order(&self) -> Vec<&str> {
+        self.restarts.iter().map(|it| it.unit.as_str()).collect()
+    }
+
+    /// Expects that each of `units` servers restarted once, never as the primary nor two at a time,
+    /// `primary` last, and that no data set was copied as a whole.
+    pub fn expect_rolled(&self, units: usize, primary: &str) {
+        assert_eq!(self.restarts.len(), units, "each restarts once: {self:?}");
+        assert_eq!(
+            self.order().last(),
+            Some(&primary),
+            "the primary restarts last: {self:?}"
+        );
+        assert!(
+            self.restarts.iter().all(|it| it.role == "slave"),
+            "none restarts as the primary: {self:?}"
+        );
+        assert!(self.most_away <= 1, "one at a time: {self:?}");
+        self.expect_partial(units);
+    }
+
+    /// Expects that `restarts` servers at least got what they missed, and none all data.
+    pub fn expect_partial(&self, restarts: usize) {
+        let restarts = u64::try_from(restarts).expect("a small number");
+        assert!(
+            self.full == 0 && self.partial >= restarts,
+            "replicas get what they missed, not everything: {self:?}"
+        );
+    }
+}
+
+/// Runs `body` and watches the servers meanwhile.
+pub fn watched<T>(model: &Model, body: impl FnOnce() -> T) -> (T, Story) {
+    let done = AtomicBool::new(false);
+    let copies = copies_in_logs(model);
+    let (result, mut story) = thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch(model, &done));
+        let end = SetWhenDropped(&done);
+        let result = body();
+        drop(end);
+        let story = watcher.join().expect("the watcher ended in a panic");
+        (result, story)
+    });
+    // What a process did in its last moments it told nobody, but the replicas wrote it down.
+    story.full = story.full.max(copies_in_logs(model) - copies);
+    (result, story)
+}
+
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counts the copies of the whole data set that the servers' logs tell of.
+fn copies_in_logs(model: &Model) -> u64 {
+    let logs = model.units().into_iter().map(|unit| {
+        let log = hooks::agent(model, &unit.name).join("valkey/logs/server.log");
+        let text = fs::read(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        String::from_utf8_lossy(&text)
+            .matches("Full resync from primary")
+            .count()
+    });
+    u64::try_from(logs.sum::<usize>()).expect("a small number")
+}
+
+fn watch(model: &Model, done: &AtomicBool) -> Story {
+    let units = model.units();
+    let mut wires: BTreeMap<String, Wire> = BTreeMap::new();
+    let mut last: BTreeMap<String, Said> = BTreeMap::new();
+    let mut story = Story::default();
+    loop {
+        // Once more at the end, when everything has settled.
+        let ends = done.load(Ordering::Relaxed);
+        let mut away = 0;
+        for unit in &units {
+            let wire = match wires.remove(&unit.name) {
+                Some(wire) => Ok(wire),
+                None => model.server(unit.address),
+            };
+            let told = wire.ok().and_then(|mut wire| {
+                let said = ask(&mut wire)?;
+                wires.insert(unit.name.clone(), wire);
+                Some(said)
+            });
+            let Some(said) = told else {
+                away += 1;
+                continue;
+            };
+            let before = last.insert(unit.name.clone(), said.clone());
+            let (full, partial) = match before {
+                Some(before) if before.process == said.process => (before.full, before.partial),
+                Some(before) => {
+                    story.restarts.push(Restart {
+                        unit: unit.name.clone(),
+                        role: before.role,
+                        version: said.version.clone(),
+                    });
+                    (0, 0)
+                }
+                None => (said.full, said.partial),
+            };
+            story.full += said.full - full;
+            story.partial += said.partial - partial;
+        }
+        story.most_away = story.most_away.max(away);
+        if ends {
+            return story;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn ask(wire: &mut Wire) -> Option<Said> {
+    let info = wire
+        .call(&["INFO", "server", "replication", "stats"])
+        .ok()?
+        .text()?;
+    let text = |name: &str| info_field(&info, name);
+    let number = |name: &str| text(name)?.parse().ok();
+    Some(Said {
+        process: text("process_id")?,
+        role: text("role")?,
+        version: text("valkey_version")?,
+        full: number("sync_full")?,
+        partial: number("sync_partial_ok")?,
+    })
+}
