@@ -61,10 +61,15 @@ impl Local {
 
     /// Deploys the shell charm without waiting.
     pub fn deploy(&self, name: &str, units: u32) {
+        self.deploy_charm("shell", name, units);
+    }
+
+    /// Deploys a test charm without waiting.
+    pub fn deploy_charm(&self, which: &str, name: &str, units: u32) {
         let env = format!("SHELL_CHARM={}", self.notes().display());
         self.ok(&[
             "deploy",
-            charm("shell").to_str().unwrap(),
+            charm(which).to_str().unwrap(),
             name,
             "-n",
             &units.to_string(),

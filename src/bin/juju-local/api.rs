@@ -35,6 +35,18 @@ pub enum Request {
         /// How to remove them.
         how: Removal,
     },
+    /// Gives an application on Kubernetes another number of units. Answer: [`Response::Removing`] or
+    /// [`Response::Names`].
+    Scale {
+        /// Application.
+        application: String,
+        /// Number of units.
+        units: u32,
+        /// The number is of units that go, not of units that are there then.
+        fewer: bool,
+        /// How units are removed.
+        how: Removal,
+    },
     /// Removes an application with all its units. Answer: [`Response::Removing`].
     RemoveApplication {
         /// Application to remove.
@@ -284,6 +296,22 @@ pub enum Handle {
     Setting(BTreeMap<String, String>),
     /// Lists the model settings. Answer: [`Response::Value`].
     Settings,
+    /// Ends the units' pods and brings them back with other addresses.
+    Evict {
+        /// Units by name.
+        units: Vec<String>,
+        /// Without SIGTERM and the time to stop.
+        now: bool,
+    },
+    /// Ends a container of a unit's pod at once; it starts again.
+    ContainerRestart {
+        /// Unit by name.
+        unit: String,
+        /// Container.
+        container: String,
+    },
+    /// Starts the agent of a unit's pod anew.
+    AgentRestart(String),
     /// Ends the engine at once, as `kill -9` would.
     CrashEngine,
 }

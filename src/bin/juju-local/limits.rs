@@ -75,6 +75,44 @@ pub const DRIVER_OUTPUT_MAX: u64 = 16 * 1024;
 /// Pause before a machine that did not come up is asked for again.
 pub const DRIVER_RETRY: Duration = Duration::from_secs(2);
 
+/// Pause between two looks at a short command that was started: `ip` and its like take milliseconds.
+pub const COMMAND_POLL: Duration = Duration::from_millis(2);
+
+/// Longest that one such command may take when a pod is made.
+pub const POD_COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longest until the first process of a pod or container has told that it is ready.
+///
+/// It mounts a dozen file systems, which takes a moment on a machine that is busy otherwise.
+pub const POD_START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest until all processes of a pod are gone once they were killed.
+pub const POD_END_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pause between two looks at the containers of a pod: what they tell arrives this late.
+pub const POD_POLL: Duration = Duration::from_millis(250);
+
+/// Pause before a container that has ended is started again; Kubernetes waits longer each time.
+pub const CONTAINER_RETRY: Duration = Duration::from_secs(1);
+
+/// Longest that Pebble may take for one answer; it answers from memory.
+pub const PEBBLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most bytes of one answer of Pebble.
+pub const PEBBLE_ANSWER_MAX: u64 = 16 * 1024 * 1024;
+
+/// Longest until a pod of a rolling refresh is ready before the refresh stops there.
+pub const POD_READY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// First and last host number of services' addresses in the pods' network; units' come after them.
+pub const SERVICE_HOSTS: std::ops::RangeInclusive<u8> = 2..=9;
+
+/// How long resolvers may keep the address of a pod, in seconds: what kubeadm sets up.
+pub const NAME_TTL_S: u32 = 30;
+
+/// Most bytes of a question to the resolver: what DNS allows without extensions, and then some.
+pub const NAME_QUESTION_MAX: usize = 4096;
+
 /// Most bytes in one databag (Juju 4.0 checks this at commit).
 pub const DATABAG_MAX: usize = 16 * 1024 * 1024;
 

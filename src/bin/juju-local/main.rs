@@ -36,5 +36,5 @@ fn main() -> ExitCode {
     if engine::is_hook_tool(name) {
         return hook_tools::run(name, rest());
     }
-    client::main(engine::run)
+    client::main(engine::run, engine::pods::inside::run)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::containers::{Container, Known};
 use super::manifest::Manifest;
 use super::names::{is_application, is_endpoint, is_reserved};
 use super::storage::StorageSpec;
@@ -28,8 +29,8 @@ pub struct Metadata {
     pub storage: BTreeMap<String, StorageSpec>,
     /// Resources by name.
     pub resources: BTreeMap<String, Resource>,
-    /// Names of the containers; a charm with some is for Kubernetes.
-    pub containers: BTreeSet<String>,
+    /// Containers by name: what runs beside it on Kubernetes.
+    pub containers: BTreeMap<String, Container>,
     /// Whether it lives beside another charm's units.
     pub subordinate: bool,
 }
@@ -119,6 +120,15 @@ impl Metadata {
         for (resource, spec) in section_of(map, "resources")? {
             resources.insert(resource.clone(), Resource::parse(resource, spec)?);
         }
+        let known = Known {
+            storage: &storage,
+            resources: &resources,
+        };
+        let mut containers = BTreeMap::new();
+        for (container, spec) in section_of(map, "containers")? {
+            let spec = Container::parse(container, spec, &known)?;
+            containers.insert(container.clone(), spec);
+        }
         let subordinate = map
             .get("subordinate")
             .and_then(Value::as_bool)
@@ -138,9 +148,7 @@ impl Metadata {
             extra_bindings,
             storage,
             resources,
-            containers: section_of(map, "containers")?
-                .map(|(container, _)| container.clone())
-                .collect(),
+            containers,
             subordinate,
             name,
         })

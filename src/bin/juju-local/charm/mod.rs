@@ -7,6 +7,7 @@
 //! manifest    manifest.yaml: bases
 //! config      config.yaml: options, and text → typed values
 //! actions     actions.yaml: actions, and the check of their parameters
+//! containers  what runs beside the charm in a pod
 //! storage     declared storage, and directives for it
 //! names       the patterns of Juju's names
 //! yaml        YAML documents as JSON values, bounded
@@ -16,6 +17,7 @@
 
 mod actions;
 mod config;
+mod containers;
 mod files;
 mod ignore;
 mod manifest;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
 use super::arguments::{
-    self, AddUnit, Config, Deploy, Refresh, RemoveApplication, RemoveUnit, Wait,
+    self, AddUnit, Config, Deploy, Refresh, RemoveApplication, RemoveUnit, ScaleApplication, Wait,
 };
 use super::connect::Model;
 use super::output::{self, Document};
@@ -126,11 +126,51 @@ fn removal(given: &arguments::Removal) -> Removal {
 ///
 /// When the engine refuses, or the wait fails.
 pub fn remove_unit(model: &Model, given: RemoveUnit) -> Done {
+    if let Some(units) = given.num_units {
+        let [application] = given.units.as_slice() else {
+            bail!("cannot take --num-units with several names; give one application");
+        };
+        let request = Request::Scale {
+            application: application.clone(),
+            units,
+            fewer: true,
+            how: removal(&given.removal),
+        };
+        return rescale(model, &request, &given.wait);
+    }
     let request = Request::RemoveUnit {
         units: given.units.clone(),
         how: removal(&given.removal),
     };
     remove(model, &request, given.units, &given.wait)
+}
+
+/// Gives an application another number of units.
+///
+/// # Errors
+///
+/// When the engine refuses, or the wait fails.
+pub fn scale(model: &Model, given: &ScaleApplication) -> Done {
+    let request = Request::Scale {
+        application: given.application.clone(),
+        units: given.scale,
+        fewer: false,
+        how: Removal::default(),
+    };
+    rescale(model, &request, &given.wait)
+}
+
+fn rescale(model: &Model, request: &Request, given: &Wait) -> Done {
+    match model.ask(request)? {
+        Response::Names(units) if units.is_empty() => Ok(ExitCode::SUCCESS),
+        Response::Names(units) => waits(model, given, &Goal::Ready(units)),
+        Response::Removing(removing) => {
+            output::print(&removing.iter().map(removing_text).collect::<String>())?;
+            let names = removing.into_iter().map(|one| one.name).collect();
+            waits(model, given, &Goal::Gone(names))
+        }
+        _ => unexpected(),
+    }
 }
 
 /// Removes an application.
@@ -351,6 +391,11 @@ pub fn handle(model: &Model, given: arguments::Handle) -> Done {
         Given::Variant { version } => api::Handle::Variant(version),
         Given::Setting { settings } if settings.is_empty() => api::Handle::Settings,
         Given::Setting { settings } => api::Handle::Setting(settings.into_iter().collect()),
+        Given::Evict { units, now } => api::Handle::Evict { units, now },
+        Given::ContainerRestart { unit, container } => {
+            api::Handle::ContainerRestart { unit, container }
+        }
+        Given::AgentRestart { unit } => api::Handle::AgentRestart(unit),
         Given::CrashEngine => return crash_engine(model),
     };
     // Settings may come before the first deployment.

@@ -39,10 +39,14 @@ type Done = anyhow::Result<ExitCode>;
 /// Reads the command line, does what it says and returns the exit status.
 ///
 /// `engine` runs the engine for a state directory until it ends; it is what the hidden command `engine` calls.
-pub fn main(engine: impl Fn(&Path) -> anyhow::Result<()>) -> ExitCode {
+/// `inside` begins a container; it is what the hidden command `inside` calls.
+pub fn main(
+    engine: impl Fn(&Path) -> anyhow::Result<()>,
+    inside: impl Fn(&Path) -> anyhow::Result<()>,
+) -> ExitCode {
     // Errors of usage are clap's to print; it exits with 2 as Juju does.
     let arguments = Arguments::parse();
-    match run(arguments, engine) {
+    match run(arguments, engine, inside) {
         Ok(code) => code,
         Err(error) => {
             output::note(&format!("ERROR {error:#}"));
@@ -51,7 +55,15 @@ pub fn main(engine: impl Fn(&Path) -> anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, engine: impl Fn(&Path) -> anyhow::Result<()>) -> Done {
+fn run(
+    arguments: Arguments,
+    engine: impl Fn(&Path) -> anyhow::Result<()>,
+    inside: impl Fn(&Path) -> anyhow::Result<()>,
+) -> Done {
+    if let Command::Inside { spec } = &arguments.command {
+        inside(spec)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let state = connect::state_directory(arguments.state)?;
     if matches!(arguments.command, Command::Engine) {
         engine(&state)?;
@@ -59,10 +71,11 @@ fn run(arguments: Arguments, engine: impl Fn(&Path) -> anyhow::Result<()>) -> Do
     }
     let model = connect::Model::new(state);
     match arguments.command {
-        Command::Engine => Ok(ExitCode::SUCCESS),
+        Command::Engine | Command::Inside { .. } => Ok(ExitCode::SUCCESS),
         Command::Deploy(given) => commands::deploy(&model, given),
         Command::AddUnit(given) => commands::add_unit(&model, given),
         Command::RemoveUnit(given) => commands::remove_unit(&model, given),
+        Command::ScaleApplication(given) => commands::scale(&model, &given),
         Command::RemoveApplication(given) => commands::remove_application(&model, given),
         Command::Refresh(given) => commands::refresh(&model, given),
         Command::Integrate { endpoints, wait } => commands::integrate(&model, endpoints, &wait),

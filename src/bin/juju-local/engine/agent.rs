@@ -10,7 +10,7 @@ use crate::charm;
 use crate::limits::{DRIVER_RETRY, TICK};
 
 use super::commands::{run_action, run_command};
-use super::driver::Driver;
+use super::home::Home;
 use super::hooks::{finish, run_hook};
 use super::model::{Life, Machine, Status};
 use super::resolver::{self, Flight, Hook, Kind, Next, Step};
@@ -52,10 +52,15 @@ fn live(engine: &Arc<Engine>, name: &str) {
             drop(engine.wait(state, TICK));
             continue;
         }
+        // One of the same number may still be going.
+        if !machine && state.clearing.contains(name) {
+            drop(engine.wait(state, TICK));
+            continue;
+        }
         if !machine {
-            let driver = Driver::of(&state.model, name);
+            let home = Home::of(engine, &state.model, name);
             drop(state);
-            machine = come_up(engine, name, driver.as_ref());
+            machine = come_up(engine, name, home.as_ref());
             continue;
         }
         if !placed {
@@ -85,9 +90,9 @@ fn live(engine: &Arc<Engine>, name: &str) {
     }
 }
 
-/// Asks for the unit's machine, where a driver makes it; tells whether the unit has one now.
-fn come_up(engine: &Engine, name: &str, driver: Option<&Driver>) -> bool {
-    match driver.map(Driver::up) {
+/// Asks for the unit's machine or pod, where it has one; tells whether it is there now.
+fn come_up(engine: &Arc<Engine>, name: &str, home: Option<&Home>) -> bool {
+    match home.map(|home| home.up(engine, name)) {
         None => true,
         Some(Ok(address)) => {
             let mut state = engine.lock();
@@ -211,6 +216,22 @@ fn place_first(engine: &Engine, name: &str) -> Result<()> {
         (application, revision)
     };
     place(engine, name, &engine.paths.charm(&revision.0, revision.1))
+}
+
+/// Makes a unit's directories anew, with the charm's present files.
+///
+/// # Errors
+///
+/// When that cannot be done.
+pub fn place_anew(engine: &Engine, name: &str) -> Result<()> {
+    let agent = engine.paths.agent(name);
+    match std::fs::remove_dir_all(&agent) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", agent.display()));
+        }
+        _ => {}
+    }
+    place_first(engine, name)
 }
 
 /// Puts a revision's files into a unit's charm directory; what vanished since the last one is removed.

@@ -206,6 +206,7 @@ pub fn add_storage(
                 }),
                 since: Timestamp::now(),
                 application: application.clone(),
+                made_for: unit.to_owned(),
             },
         );
         made.push(id);

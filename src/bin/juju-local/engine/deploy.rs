@@ -125,6 +125,7 @@ fn adopt(
         version: String::new(),
         created: Timestamp::now(),
         force_units: false,
+        service_host: super::pods::free_service(&state.model),
     };
     let mut next = state.model.clone();
     next.applications.insert(name.clone(), application);
@@ -241,14 +242,15 @@ pub fn add_units(
 }
 
 fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<String, String> {
+    let ordinal = super::pods::next_ordinal(model, application)?;
     let host = network::next_host(model, application).map_err(|error| format!("{error:#}"))?;
     let machine = model.next_machine;
     model.next_machine += 1;
     let Some(app) = model.applications.get_mut(application) else {
         return Err(format!("application {application:?} not found"));
     };
-    let number = app.next_unit;
-    app.next_unit += 1;
+    let number = ordinal.unwrap_or(app.next_unit);
+    app.next_unit = app.next_unit.max(number + 1);
     app.hosts.insert(host);
     let revision = app.revision;
     let counts = app.storage_counts.clone();
@@ -274,7 +276,14 @@ fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<
         boot: 0,
         cut: false,
         left_storage: BTreeSet::new(),
-        workload: Status::now("waiting", "waiting for machine"),
+        workload: Status::now(
+            "waiting",
+            if model.settings.has_pods() {
+                "installing agent"
+            } else {
+                "waiting for machine"
+            },
+        ),
         workload_set: false,
         agent: Status::now("allocating", ""),
         ports: BTreeSet::new(),
@@ -288,10 +297,11 @@ fn add_unit(model: &mut Model, application: &str, storage: &[String]) -> Result<
     };
     model.units.insert(name.clone(), unit);
     attach(model, &name, storage)?;
+    super::pods::reuse_storage(model, &name);
     for (store, count) in counts {
-        let given = storage
-            .iter()
-            .filter(|id| id.split('/').next() == Some(store.as_str()));
+        let given = model.storage.values().filter(|one| {
+            one.name == store && one.attachment.as_ref().is_some_and(|at| at.unit == name)
+        });
         let given = u32::try_from(given.count()).unwrap_or(u32::MAX);
         if count > given {
             add_storage(model, &name, &store, count - given)?;
@@ -360,10 +370,15 @@ pub fn refresh(
             app.resources = kept;
             app.force_units = force_units;
         }
+        let rolls = state.model.settings.has_pods();
         for peer in new_peers {
             add_relation(&mut state.model, vec![peer]);
         }
         engine.save(&state);
+        drop(state);
+        if rolls {
+            super::pods::roll(engine, name);
+        }
         Ok(response)
     });
     let _ = std::fs::remove_dir_all(&staging);
@@ -386,6 +401,15 @@ fn keep_resources(
     for (name, from) in given {
         if !charm.metadata.resources.contains_key(name) {
             return Err(format!("unrecognized resource {name:?}"));
+        }
+        // This machine stands in for every image.
+        if charm
+            .metadata
+            .resources
+            .get(name)
+            .is_some_and(|one| one.kind == "oci-image")
+        {
+            continue;
         }
         let to = folder.join(name);
         std::fs::create_dir_all(&folder)

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 
-use crate::limits::{DRIVER_OUTPUT_MAX, DRIVER_TIMEOUT, POLL};
+use crate::limits::{COMMAND_POLL, DRIVER_OUTPUT_MAX, DRIVER_TIMEOUT};
 
 use super::model::Model;
 use super::processes;
@@ -95,44 +95,53 @@ impl Driver {
 
     /// Runs the driver to its end and returns what it printed.
     fn call(&self, verb: &str, limit: Duration) -> Result<String> {
-        let line = self.line(verb);
-        // Files instead of pipes: what the driver leaves running may keep them open.
-        let mut stdout = tempfile::tempfile().context("cannot make a file for output")?;
-        let mut stderr = tempfile::tempfile().context("cannot make a file for output")?;
-        let mut child = Command::new(&self.program)
-            .args([verb, &self.unit])
-            // The marks of a hook's processes would make the machine itself look like one of them.
-            .env_remove("JUJU_MODEL_UUID")
-            .env_remove("JUJU_UNIT_NAME")
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(stdout.try_clone().context("cannot pass a file on")?)
-            .stderr(stderr.try_clone().context("cannot pass a file on")?)
-            .spawn()
-            .with_context(|| format!("cannot start {line}"))?;
-        let deadline = Instant::now() + limit;
-        let status: ExitStatus = loop {
-            if let Some(status) = child
-                .try_wait()
-                .with_context(|| format!("cannot wait for {line}"))?
-            {
-                break status;
-            }
-            if Instant::now() >= deadline {
-                processes::signal_group(child.id(), Signal::KILL);
-                let _ = child.wait();
-                bail!("{line} did not end within {} s", limit.as_secs_f32());
-            }
-            std::thread::sleep(POLL);
-        };
-        let said = text(&mut stderr)?;
-        ensure!(
-            status.success(),
-            "{line} failed ({status}): {}",
-            said.trim()
-        );
-        text(&mut stdout)
+        let mut command = Command::new(&self.program);
+        command.args([verb, &self.unit]);
+        complete(&mut command, &self.line(verb), limit)
     }
+}
+
+/// Runs a command, which a person knows as `line`, to its end; returns what it printed.
+///
+/// # Errors
+///
+/// When it fails or does not end within `limit`; then it is ended with what it started.
+pub fn complete(command: &mut Command, line: &str, limit: Duration) -> Result<String> {
+    // Files instead of pipes: what the command leaves running may keep them open.
+    let mut stdout = tempfile::tempfile().context("cannot make a file for output")?;
+    let mut stderr = tempfile::tempfile().context("cannot make a file for output")?;
+    let mut child = command
+        // The marks of a hook's processes would make the machine itself look like one of them.
+        .env_remove("JUJU_MODEL_UUID")
+        .env_remove("JUJU_UNIT_NAME")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone().context("cannot pass a file on")?)
+        .stderr(stderr.try_clone().context("cannot pass a file on")?)
+        .spawn()
+        .with_context(|| format!("cannot start {line}"))?;
+    let deadline = Instant::now() + limit;
+    let status: ExitStatus = loop {
+        if let Some(status) = child
+            .try_wait()
+            .with_context(|| format!("cannot wait for {line}"))?
+        {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            processes::signal_group(child.id(), Signal::KILL);
+            let _ = child.wait();
+            bail!("{line} did not end within {} s", limit.as_secs_f32());
+        }
+        std::thread::sleep(COMMAND_POLL);
+    };
+    let said = text(&mut stderr)?;
+    ensure!(
+        status.success(),
+        "{line} failed ({status}): {}",
+        said.trim()
+    );
+    text(&mut stdout)
 }
 
 /// Reads a file from its beginning, as far as the bound goes.
@@ -178,6 +187,7 @@ pub fn check(model: &Model, program: Option<&Path>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::POLL;
 
     fn driver(folder: &Path, body: &str) -> Driver {
         let program = folder.join("driver");

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::api::{Handle, Response};
 
-use super::driver::Driver;
+use super::home::Home;
 use super::model::{Databag, Lease, Machine, Model, Settings, Unit, Variant, later};
 use super::processes::Marks;
 use super::removal::unit_marks;
 use super::state::{Engine, State};
-use super::{driver, hooks, network, processes};
+use super::{driver, hooks, network, pods, processes};
 
 /// Returns the name of the packet filter's table for a unit.
 #[must_use]
@@ -60,8 +60,9 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
         Handle::Variant(text) => set_variant(engine, &text)?,
         Handle::Setting(changes) => {
             let mut state = engine.lock();
-            let settings = changed(&state.model.settings, &changes)?;
+            let mut settings = changed(&state.model.settings, &changes)?;
             driver::check(&state.model, settings.machine_driver.as_deref())
+                .and_then(|()| pods::check(&state.model, &mut settings))
                 .map_err(|error| format!("{error:#}"))?;
             state.model.settings = settings;
             let until = later(jiff::Timestamp::now(), state.model.settings.lease_seconds);
@@ -80,11 +81,35 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
             let settings = serde_json::to_value(&engine.lock().model.settings);
             return Ok(Response::Value(settings.unwrap_or_default()));
         }
+        Handle::Evict { units, now } => {
+            has_pods(engine)?;
+            pods::evict(engine, &units, !now)?;
+        }
+        Handle::ContainerRestart { unit, container } => {
+            has_pods(engine)?;
+            pods::restart_container(engine, &unit, &container)?;
+        }
+        Handle::AgentRestart(unit) => {
+            has_pods(engine)?;
+            pods::restart_agent(engine, &unit)?;
+        }
         Handle::CrashEngine => {
             processes::signal(std::process::id(), Signal::KILL);
         }
     }
     Ok(Response::Done)
+}
+
+/// Tells whether the model's units are pods, as an error when they are not.
+fn has_pods(engine: &Engine) -> Result<(), String> {
+    if engine.lock().model.settings.has_pods() {
+        Ok(())
+    } else {
+        Err(
+            "cannot do that without pods: units are machines here; see the setting `substrate`"
+                .to_owned(),
+        )
+    }
 }
 
 /// Shows another version of Juju from now on.
@@ -190,37 +215,30 @@ fn kill(engine: &Engine, unit: &str) -> Result<(), String> {
 
 /// Tells the unit's machine driver, where there is one, what a handle means.
 fn tell(engine: &Engine, unit: &str, verb: &str) -> Result<(), String> {
-    let driver = Driver::of(&engine.lock().model, unit);
-    driver
-        .map_or(Ok(()), |driver| driver.tell(verb))
+    let home = Home::of(engine, &engine.lock().model, unit);
+    home.map_or(Ok(()), |home| home.tell(verb))
         .map_err(|error| format!("cannot {verb} {unit}: {error:#}"))
 }
 
 /// Starts a unit's machine again, after ending what still runs on it.
-fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
+fn reboot(engine: &Arc<Engine>, unit: &str, lose_disk: bool) -> Result<(), String> {
     kill(engine, unit)?;
-    let driver = Driver::of(&engine.lock().model, unit);
-    let address = driver
-        .map(|driver| driver.reboot())
+    if lose_disk {
+        empty_storage(engine, unit)?;
+    }
+    let home = Home::of(engine, &engine.lock().model, unit);
+    let is_pod = matches!(home, Some(Home::Pod(..)));
+    let address = home
+        .map(|home| home.reboot(engine, unit))
         .transpose()
         .map_err(|error| format!("cannot reboot {unit}: {error:#}"))?;
+    if is_pod {
+        // Its agent knows already.
+        return Ok(());
+    }
     let mut state = engine.lock();
     if let Some(address) = address {
         state.set_address(unit, address);
-    }
-    if lose_disk {
-        for storage in state.model.storage.values() {
-            if storage
-                .attachment
-                .as_ref()
-                .is_some_and(|at| at.unit == unit)
-            {
-                let path = engine.paths.storage(&storage.id);
-                std::fs::remove_dir_all(&path)
-                    .and_then(|()| std::fs::create_dir_all(&path))
-                    .map_err(|error| format!("cannot empty {}: {error}", path.display()))?;
-            }
-        }
     }
     hooks::found_running(engine, &mut state, unit);
     super::tasks::interrupt(&mut state.model, unit);
@@ -236,9 +254,27 @@ fn reboot(engine: &Engine, unit: &str, lose_disk: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Empties the storage of a unit that does not run.
+fn empty_storage(engine: &Engine, unit: &str) -> Result<(), String> {
+    let state = engine.lock();
+    for storage in state.model.storage.values() {
+        if storage
+            .attachment
+            .as_ref()
+            .is_some_and(|at| at.unit == unit)
+        {
+            let path = engine.paths.storage(&storage.id);
+            std::fs::remove_dir_all(&path)
+                .and_then(|()| std::fs::create_dir_all(&path))
+                .map_err(|error| format!("cannot empty {}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Cuts a unit's address off, or heals it.
 fn cut(engine: &Engine, unit: &str, on: bool) -> Result<(), String> {
-    let (address, table, driver) = {
+    let (address, table, home) = {
         let state = engine.lock();
         let found = state.model.units.get(unit).ok_or_else(|| missing(unit))?;
         if found.cut == on {
@@ -247,11 +283,11 @@ fn cut(engine: &Engine, unit: &str, on: bool) -> Result<(), String> {
         (
             state.model.address(found),
             table(&state.model, found),
-            Driver::of(&state.model, unit),
+            Home::of(engine, &state.model, unit),
         )
     };
-    match driver {
-        Some(driver) => driver.tell(if on { "cut" } else { "heal" }),
+    match home {
+        Some(home) => home.tell(if on { "cut" } else { "heal" }),
         None => network::cut(address, &table, on),
     }
     .map_err(|error| format!("{error:#}"))?;

@@ -46,6 +46,14 @@ pub enum Kind {
     SecretExpired,
     /// `secret-remove`.
     SecretRemove,
+    /// `<container>-pebble-ready`.
+    PebbleReady,
+    /// `<container>-pebble-custom-notice`.
+    PebbleCustomNotice,
+    /// `<container>-pebble-check-failed`.
+    PebbleCheckFailed,
+    /// `<container>-pebble-check-recovered`.
+    PebbleCheckRecovered,
 }
 
 impl Kind {
@@ -72,6 +80,10 @@ impl Kind {
             Self::SecretRotate => "secret-rotate",
             Self::SecretExpired => "secret-expired",
             Self::SecretRemove => "secret-remove",
+            Self::PebbleReady => "pebble-ready",
+            Self::PebbleCustomNotice => "pebble-custom-notice",
+            Self::PebbleCheckFailed => "pebble-check-failed",
+            Self::PebbleCheckRecovered => "pebble-check-recovered",
         }
     }
 }
@@ -90,6 +102,20 @@ pub struct Hook {
     /// Secret id and revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<(String, u64)>,
+    /// What it tells of a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadFacts>,
+}
+
+/// What a hook tells of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadFacts {
+    /// Container.
+    pub container: String,
+    /// Notice: id, type and key.
+    pub notice: Option<(String, String, String)>,
+    /// Name of the check.
+    pub check: Option<String>,
 }
 
 /// What a relation hook is about.
@@ -118,6 +144,7 @@ impl Hook {
             relation: None,
             storage: None,
             secret: None,
+            workload: None,
         }
     }
 
@@ -126,6 +153,9 @@ impl Hook {
     pub fn name(&self) -> String {
         if let Some(relation) = &self.relation {
             return format!("{}-{}", relation.endpoint, self.kind.name());
+        }
+        if let Some(workload) = &self.workload {
+            return format!("{}-{}", workload.container, self.kind.name());
         }
         match &self.storage {
             Some(id) => {

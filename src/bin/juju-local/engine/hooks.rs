@@ -139,6 +139,10 @@ fn begin(state: &mut State, name: &str, hook: &Hook) {
     if hook.kind != Kind::UpdateStatus {
         unit.agent = Status::now("executing", &hook.running_message());
     }
+    if hook.workload.is_some() {
+        let queue = state.workload.get_mut(name);
+        queue.and_then(std::collections::VecDeque::pop_front);
+    }
     match hook.kind {
         Kind::Install if !unit.workload_set => {
             unit.workload = Status::now("maintenance", "installing charm software");
@@ -270,6 +274,18 @@ fn fail(engine: &Engine, state: &mut State, name: &str, hook: &Hook, why: &str) 
         state.model.settings.retry_seconds,
         state.model.settings.retry_max_seconds,
     );
+    if let Some(workload) = &hook.workload {
+        // It does not stand in the way of others: what tells of the container's life comes again, the rest is lost.
+        if hook.kind == Kind::PebbleReady {
+            let key = (name.to_owned(), workload.container.clone());
+            state.boots.insert(key, String::new());
+        }
+        if let Some(unit) = state.model.units.get_mut(name) {
+            unit.local.flight = None;
+            unit.agent = Status::now("idle", "");
+        }
+        return;
+    }
     let timers = state.timers.entry(name.to_owned()).or_default();
     let delay = if timers.retry_delay <= 0.0 {
         first

@@ -38,6 +38,16 @@ pub fn listen(socket: &Path) -> Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("cannot listen on {}", socket.display()))
 }
 
+/// Connects to a socket, however long its path is.
+///
+/// # Errors
+///
+/// When nobody listens there.
+pub fn connect(socket: &Path) -> Result<UnixStream> {
+    let (path, _folder) = short(socket)?;
+    UnixStream::connect(path).with_context(|| format!("cannot reach {}", socket.display()))
+}
+
 /// Sends a request to the engine behind a socket and waits for its response, at most for `longest`.
 ///
 /// # Errors

@@ -8,6 +8,8 @@
 //! clock       leases, removals, timers                            removal   how things go away
 //! hook        what hooks are and are called                       secrets   owners, readers, revisions
 //! driver      the program that gives units machines of their own
+//! home        what a unit lives on, if it is not this machine itself: such a machine, or a pod
+//! pods        pods, as on Kubernetes
 //! link        how others start the engine and talk to it
 //! ```
 
@@ -19,6 +21,7 @@ mod context;
 mod deploy;
 mod driver;
 mod handles;
+mod home;
 mod hook;
 mod hooks;
 pub mod link;
@@ -27,6 +30,7 @@ mod model;
 mod network;
 mod paths;
 mod person;
+pub mod pods;
 mod processes;
 mod relations;
 mod removal;
@@ -82,6 +86,7 @@ pub fn run(root: &Path) -> Result<()> {
     let engine = Arc::new(Engine::new(paths, program, model));
     recover(&engine)?;
     let listener = link::listen(&engine.paths.socket())?;
+    pods::roll_all(&engine);
     let clock = Arc::clone(&engine);
     std::thread::spawn(move || clock::run(&clock));
     for stream in listener.incoming() {
@@ -272,22 +277,23 @@ fn juju_exec(engine: &Arc<Engine>, call: JujuExecCall) -> ToolEnd {
 
 /// Ends all processes of the model and removes what the engine has made.
 fn destroy(engine: &Arc<Engine>) -> Result<()> {
-    let (uuid, cut, drivers) = {
+    let (uuid, cut, homes, pods_of) = {
         let mut state = engine.lock();
         state.ending = true;
         let model = &state.model;
         let cut: Vec<_> = model
             .units
             .values()
-            .filter(|unit| unit.cut && model.settings.machine_driver.is_none())
+            .filter(|unit| unit.cut && !model.settings.has_machines())
             .map(|unit| (model.address(unit), handles::table(model, unit)))
             .collect();
-        let drivers: Vec<_> = model
+        let homes: Vec<_> = model
             .units
             .keys()
-            .filter_map(|unit| driver::Driver::of(model, unit))
+            .filter_map(|unit| home::Home::of(engine, model, unit))
             .collect();
-        (model.uuid.clone(), cut, drivers)
+        let pods_of = model.settings.has_pods().then(|| model.clone());
+        (model.uuid.clone(), cut, homes, pods_of)
     };
     engine.wake();
     for (address, table) in cut {
@@ -306,8 +312,13 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
     if !left.is_empty() {
         bail!("cannot end processes {left:?} of the model");
     }
-    for driver in drivers {
-        driver.tell("down")?;
+    for home in homes {
+        // Nothing of a pod is kept, so nothing need end in good order.
+        let verb = if pods_of.is_some() { "kill" } else { "down" };
+        home.tell(verb)?;
+    }
+    if let Some(model) = &pods_of {
+        pods::cluster_down(model);
     }
     for name in Paths::made() {
         let path = engine.paths.root.join(name);

@@ -120,6 +120,9 @@ pub struct Model {
     pub network: [u8; 2],
     /// Host number that the next unit tries first.
     pub next_host: u8,
+    /// Host number that the next pod tries first.
+    #[serde(default)]
+    pub next_pod: u8,
     /// Machine of the next unit.
     pub next_machine: u64,
     /// Number of the next storage instance, over all names.
@@ -164,6 +167,33 @@ pub struct Settings {
     pub seed: u64,
     /// Program that gives each unit a machine of its own; without one they share this machine.
     pub machine_driver: Option<PathBuf>,
+    /// What units run on.
+    pub substrate: Substrate,
+    /// Program that runs in each container of a pod: Pebble.
+    pub pebble: Option<PathBuf>,
+    /// Period in which an agent looks for containers that have started.
+    pub pebble_poll_seconds: f64,
+    /// How long a pod may take to end after SIGTERM.
+    pub grace_seconds: f64,
+    /// Directories of this machine that every charm container sees.
+    pub host_paths: Vec<PathBuf>,
+    /// `HOST:PORT` of an API server that charms are told of.
+    pub api_server: Option<String>,
+    /// Directory of this machine with the files of the pods' service account.
+    pub service_account: Option<PathBuf>,
+    /// Whether names of pods go unanswered.
+    pub names_silent: bool,
+}
+
+/// What the units of a model run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Substrate {
+    /// This machine, or machines that a driver makes.
+    #[default]
+    Machines,
+    /// Pods, as on Kubernetes.
+    Kubernetes,
 }
 
 impl Default for Settings {
@@ -178,7 +208,29 @@ impl Default for Settings {
             force_wait_seconds: 60.0,
             seed: 0,
             machine_driver: None,
+            substrate: Substrate::Machines,
+            pebble: None,
+            pebble_poll_seconds: 5.0,
+            grace_seconds: 30.0,
+            host_paths: Vec::new(),
+            api_server: None,
+            service_account: None,
+            names_silent: false,
         }
+    }
+}
+
+impl Settings {
+    /// Tells whether units run as pods.
+    #[must_use]
+    pub fn has_pods(&self) -> bool {
+        self.substrate == Substrate::Kubernetes
+    }
+
+    /// Tells whether each unit has an address that comes with its machine or pod.
+    #[must_use]
+    pub fn has_machines(&self) -> bool {
+        self.machine_driver.is_some() || self.has_pods()
     }
 }
 
@@ -219,6 +271,9 @@ pub struct Application {
     pub created: Timestamp,
     /// `juju refresh --force-units` was given for the present revision.
     pub force_units: bool,
+    /// Host number of the address of its Kubernetes service.
+    #[serde(default)]
+    pub service_host: u8,
 }
 
 /// A leadership claim.
@@ -429,6 +484,9 @@ pub struct Storage {
     pub since: Timestamp,
     /// Application that it was made for.
     pub application: String,
+    /// Unit that it was made for: a pod of that name gets it again.
+    #[serde(default)]
+    pub made_for: String,
 }
 
 /// Where a storage instance is attached.
@@ -482,6 +540,7 @@ impl Model {
             settings: Settings::default(),
             network,
             next_host: crate::limits::HOST_FIRST,
+            next_pod: crate::limits::HOST_FIRST,
             next_machine: 0,
             next_storage: 0,
             next_relation: 0,
@@ -509,10 +568,29 @@ impl Model {
     /// Returns a unit's address as people see it: empty while its machine is being made.
     #[must_use]
     pub fn shown_address(&self, unit: &Unit) -> String {
-        if self.settings.machine_driver.is_some() && unit.address.is_none() {
+        if self.settings.has_machines() && unit.address.is_none() {
             return String::new();
         }
         self.address(unit).to_string()
+    }
+
+    /// Returns the address under which others are told to reach a unit.
+    ///
+    /// On Kubernetes it is that of the application's service, the same for all units.
+    #[must_use]
+    pub fn ingress(&self, unit: &Unit) -> Ipv4Addr {
+        match self.applications.get(&unit.application) {
+            Some(application) if self.settings.has_pods() => {
+                self.pod_address(application.service_host)
+            }
+            _ => self.address(unit),
+        }
+    }
+
+    /// Returns the address with a host number in the network of the model's pods.
+    #[must_use]
+    pub fn pod_address(&self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.network[0], self.network[1], host)
     }
 
     /// Returns the engine's own address.

@@ -102,6 +102,7 @@ impl Paths {
         &[
             "agents",
             "charms",
+            "pods",
             "resources",
             "secrets",
             "storage",

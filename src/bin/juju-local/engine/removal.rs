@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::driver::Driver;
+use super::home::Home;
 use super::model::{Life, Model, Variant, application_of, later};
 use super::processes::{self, Marks};
 use super::secrets::Owner;
@@ -144,7 +144,13 @@ fn due(model: &Model, now: Timestamp) -> Vec<String> {
                         age >= period - beat
                     }
                 });
-            dead || unit.force_at.is_some_and(|at| at <= now)
+            // Pods go together: the set is scaled down when the last of them is dead.
+            let waits = model.settings.has_pods()
+                && model
+                    .units_of(&unit.application)
+                    .iter()
+                    .any(|other| other.life == Life::Dying);
+            (dead && !waits) || unit.force_at.is_some_and(|at| at <= now)
         })
         .map(|unit| unit.name.clone())
         .collect()
@@ -153,7 +159,7 @@ fn due(model: &Model, now: Timestamp) -> Vec<String> {
 /// Deletes a unit's record, and what belonged to its machine.
 pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
     let marks = unit_marks(engine, &state.model, name);
-    let driver = Driver::of(&state.model, name);
+    let home = Home::of(engine, &state.model, name);
     let storage: Vec<String> = state
         .model
         .storage
@@ -189,25 +195,28 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
     state.caches.remove(name);
     state.timers.remove(name);
     state.commands.remove(name);
-    if unit.cut && driver.is_none() {
+    state.workload.remove(name);
+    state.leaving.remove(name);
+    state.boots.retain(|(unit, _), _| unit != name);
+    if unit.cut && home.is_none() {
         let address = state.model.address(&unit);
         let _ = super::network::cut(address, &super::handles::table(&state.model, &unit), false);
     }
     let (engine, name) = (Arc::clone(engine), name.to_owned());
     state.clearing.insert(name.clone());
     std::thread::spawn(move || {
-        clear_machine(&engine, &name, &marks, driver.as_ref());
+        clear_machine(&engine, &name, &marks, home.as_ref());
         engine.lock().clearing.remove(&name);
     });
 }
 
 /// Ends the processes of a machine that is gone, and removes its directories.
-fn clear_machine(engine: &Engine, name: &str, marks: &Marks, driver: Option<&Driver>) {
+fn clear_machine(engine: &Engine, name: &str, marks: &Marks, home: Option<&Home>) {
     let left = processes::end_all(marks, true);
     if !left.is_empty() {
         eprintln!("cannot end processes of {name}: {left:?}");
     }
-    if let Some(Err(error)) = driver.map(|driver| driver.tell("down")) {
+    if let Some(Err(error)) = home.map(|home| home.tell("down")) {
         eprintln!("cannot end the machine of {name}: {error:#}");
     }
     for path in [engine.paths.agent(name), engine.paths.tools(name)] {

@@ -39,6 +39,7 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
     }
     let mut state = engine.lock();
     let state = &mut *state;
+    refuse_for_pods(&state.model, &request)?;
     let response = match request {
         Request::Status | Request::Storage => {
             return Ok(Response::Status(Box::new(status::report(
@@ -72,6 +73,12 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
         } => deploy::add_units(&mut state.model, &application, count, &attach_storage)
             .map(Response::Names)?,
         Request::RemoveUnit { units, how } => remove_units(&mut state.model, &units, how)?,
+        Request::Scale {
+            application,
+            units,
+            fewer,
+            how,
+        } => scale(&mut state.model, &application, units, fewer, how)?,
         Request::RemoveApplication { application, how } => {
             remove_application(&mut state.model, &application, how)?
         }
@@ -111,6 +118,25 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
     };
     engine.save(state);
     Ok(response)
+}
+
+/// Refuses what cannot be done to pods.
+fn refuse_for_pods(model: &Model, request: &Request) -> Result<(), String> {
+    if !model.settings.has_pods() {
+        return Ok(());
+    }
+    match request {
+        Request::RemoveUnit { .. } => Err(
+            "cannot remove units by name on Kubernetes: name the application and give --num-units"
+                .to_owned(),
+        ),
+        Request::AddStorage { .. }
+        | Request::AttachStorage { .. }
+        | Request::DetachStorage { .. } => {
+            Err("cannot change the storage of a pod: its set decides it at deployment".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Finds an application.
@@ -258,6 +284,44 @@ fn remove_units(model: &mut Model, units: &[String], how: Removal) -> Result<Res
         });
     }
     Ok(Response::Removing(removing))
+}
+
+/// Gives an application on Kubernetes another number of units: those of the highest numbers go, or new ones come.
+fn scale(
+    model: &mut Model,
+    name: &str,
+    units: u32,
+    fewer: bool,
+    how: Removal,
+) -> Result<Response, String> {
+    find(model, name)?;
+    if !model.settings.has_pods() {
+        return Err(format!(
+            "cannot scale {name:?}: scaling an application is only for Kubernetes; add or remove units"
+        ));
+    }
+    let present: Vec<String> = model
+        .units_of(name)
+        .iter()
+        .map(|unit| unit.name.clone())
+        .collect();
+    let count = u32::try_from(present.len()).unwrap_or(u32::MAX);
+    let target = if fewer {
+        count
+            .checked_sub(units)
+            .ok_or_else(|| format!("cannot remove {units} units of {name:?}: it has {count}"))?
+    } else {
+        units
+    };
+    if target > count {
+        return deploy::add_units(model, name, target - count, &[]).map(Response::Names);
+    }
+    let keep = usize::try_from(target).unwrap_or(usize::MAX);
+    let going: Vec<String> = present.into_iter().skip(keep).collect();
+    if going.is_empty() {
+        return Ok(Response::Names(going));
+    }
+    remove_units(model, &going, how)
 }
 
 /// Returns after how many seconds `--force` cuts off.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Life;
 
-pub use super::hook::{Hook, Kind, RelationFacts};
+pub use super::hook::{Hook, Kind, RelationFacts, WorkloadFacts};
 
 /// What a unit's agent has committed.
 ///
@@ -113,6 +113,12 @@ pub struct Remote {
     pub storage: BTreeMap<String, Life>,
     /// Secret hooks that are due, in order.
     pub secrets: Vec<Hook>,
+    /// What a container has to tell next.
+    pub workload: Option<Hook>,
+    /// The unit is a pod: its charm files come with the pod, and nothing waits for storage.
+    pub pod: bool,
+    /// The unit's pod ends and comes again: it stops.
+    pub leaving: bool,
     /// Next queued action.
     pub action: Option<u64>,
     /// A shell command waits.
@@ -216,6 +222,13 @@ pub fn next(local: &Local, remote: &Remote) -> Next {
     }
     if free
         && local.installed
+        && !local.removed
+        && let Some(hook) = &remote.workload
+    {
+        return Next::Run(hook.clone());
+    }
+    if free
+        && local.installed
         && !dying
         && let Some(hook) = remote.secrets.first()
     {
@@ -233,12 +246,17 @@ pub fn next(local: &Local, remote: &Remote) -> Next {
         .flight
         .as_ref()
         .is_some_and(|flight| flight.step == Step::Queued && flight.hook.kind == Kind::Install);
-    if (free || installing)
-        && let Some(storage) = next_storage(local, remote, dying)
-    {
+    let looks_at_storage = if remote.pod {
+        free && (local.started || dying)
+    } else {
+        free || installing
+    };
+    if looks_at_storage && let Some(storage) = next_storage(local, remote, dying) {
         return storage;
     }
-    if let Some(flight) = &local.flight {
+    if let Some(flight) = &local.flight
+        && !remote.leaving
+    {
         let hook = flight.hook.clone();
         match flight.step {
             Step::Done => return Next::Commit(hook),
@@ -256,6 +274,8 @@ pub fn next(local: &Local, remote: &Remote) -> Next {
     }
     if dying {
         next_dying(local, remote)
+    } else if remote.leaving {
+        next_leaving(local)
     } else {
         next_alive(local, remote)
     }
@@ -277,6 +297,15 @@ fn next_alive(local: &Local, remote: &Remote) -> Next {
     }
     if remote.update_status_due && local.started {
         return Next::Run(Hook::plain(Kind::UpdateStatus));
+    }
+    Next::Idle
+}
+
+/// Decides what a unit does whose pod ends and comes again.
+fn next_leaving(local: &Local) -> Next {
+    // A hook in error stays as it is; the next pod runs it again.
+    if local.started && !local.stopped && local.flight.is_none() {
+        return Next::Run(Hook::plain(Kind::Stop));
     }
     Next::Idle
 }
@@ -479,7 +508,14 @@ pub fn commit(local: &mut Local, hook: &Hook, settings_hash: &str) {
                 local.secrets.insert(id.clone(), *revision);
             }
         }
-        Kind::UpdateStatus | Kind::SecretRotate | Kind::SecretExpired | Kind::SecretRemove => {}
+        Kind::UpdateStatus
+        | Kind::SecretRotate
+        | Kind::SecretExpired
+        | Kind::SecretRemove
+        | Kind::PebbleReady
+        | Kind::PebbleCustomNotice
+        | Kind::PebbleCheckFailed
+        | Kind::PebbleCheckRecovered => {}
     }
 }
 

@@ -93,6 +93,18 @@ impl Unit {
                 "skip" => remote.resolution = Some(Resolution::Skip),
                 "due" => remote.retry_due = true,
                 "reboot" => self.local.rebooted = true,
+                "pod" => remote.pod = true,
+                "leaving" => remote.leaving = true,
+                "stays" => remote.leaving = false,
+                "ready" => {
+                    remote.workload = Some(Hook {
+                        workload: Some(WorkloadFacts {
+                            container: "work".to_owned(),
+                            ..WorkloadFacts::default()
+                        }),
+                        ..Hook::plain(Kind::PebbleReady)
+                    });
+                }
                 "fail" => self.fail(),
                 _ => {
                     let (sign, name) = word.split_at(1);
@@ -150,6 +162,7 @@ impl Unit {
                 match hook.kind {
                     Kind::UpdateStatus => self.remote.update_status_due = false,
                     Kind::SecretChanged => self.remote.secrets.clear(),
+                    Kind::PebbleReady => self.remote.workload = None,
                     Kind::StorageDetaching => {
                         self.remote
                             .storage
@@ -228,6 +241,52 @@ fn a_new_unit_runs_its_hooks_in_order() {
         let expected = format!("{DEPLOY}{expected}");
         assert_eq!(Unit::fresh().tell(told).run(), expected, "{told}");
     }
+}
+
+#[test]
+fn a_pod_starts_before_its_storage_is_told() {
+    let mut unit = Unit::fresh();
+    let created = "install, peers-relation-created, db-relation-created, ";
+    let ran = unit.tell("pod leader").run();
+    let rest = "leader-elected, config-changed, start, data-storage-attached data/0";
+    assert_eq!(ran, format!("{created}{rest}"));
+    // What a container tells may come in the gap after `install`, never before it.
+    let ran = Unit::fresh().tell("pod ready").run();
+    let rest = "work-pebble-ready, config-changed, start, data-storage-attached data/0";
+    assert_eq!(ran, format!("{created}{rest}"));
+}
+
+#[test]
+fn a_pod_that_ends_stops_and_goes_on_in_the_next_one() {
+    for (told, expected) in [
+        ("pod leaving", "stop"),
+        ("pod leaving !a/1 config", "stop"),
+        // A hook in error is left to the next pod.
+        ("pod config fail leaving", ""),
+        ("pod leaving ready", "work-pebble-ready, stop"),
+    ] {
+        let mut unit = Unit::settled();
+        assert_eq!(unit.tell(told).run(), expected, "{told}");
+    }
+    let mut unit = Unit::settled();
+    unit.tell("pod leaving").run();
+    assert_eq!(
+        unit.tell("stays reboot !a/1").run(),
+        "start, peers-relation-changed a/1"
+    );
+}
+
+#[test]
+fn a_container_is_heard_during_the_teardown_and_not_after_it() {
+    let mut unit = Unit::settled();
+    let ran = unit.tell("pod dying ready").run();
+    assert!(
+        ran.starts_with("work-pebble-ready, data-storage-detaching data/0, "),
+        "{ran}"
+    );
+    assert!(ran.ends_with("stop, remove, dead"), "{ran}");
+    unit.tell("ready");
+    assert_eq!(unit.run(), "dead");
 }
 
 #[test]

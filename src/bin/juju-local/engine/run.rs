@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use crate::limits::{BUSY_GRACE, LOG_LINE_MAX, OUTPUT_GRACE, OUTPUT_MAX, POLL};
 
 use super::context::Context;
-use super::driver::Driver;
+use super::home::Home;
 use super::model::Model;
 use super::paths::Paths;
 use super::resolver::Kind;
@@ -23,6 +23,9 @@ use super::state::Engine;
 
 /// Standard path of a machine's agent.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
+
+/// Version of Kubernetes that charms in pods are told.
+const CLUSTER_VERSION: &str = "1.34.4";
 
 /// How a process ended.
 #[derive(Debug)]
@@ -102,9 +105,10 @@ pub fn start(
     logger: &str,
     stdin: Option<&str>,
 ) -> Result<Running> {
-    let driver = Driver::of(&engine.lock().model, unit);
-    let (program, arguments) = match driver {
-        Some(driver) => driver.wrap(program, arguments),
+    let home = Home::of(engine, &engine.lock().model, unit);
+    let directory = engine.paths.unit_charm(unit);
+    let (program, arguments) = match home {
+        Some(home) => home.wrap(program, arguments, &directory),
         None => (
             program.to_path_buf(),
             arguments.iter().map(|&one| one.to_owned()).collect(),
@@ -115,7 +119,7 @@ pub fn start(
         .args(arguments)
         .env_clear()
         .envs(environment)
-        .current_dir(engine.paths.unit_charm(unit))
+        .current_dir(directory)
         .process_group(0)
         .stdin(if stdin.is_some() {
             Stdio::piped()
@@ -253,12 +257,18 @@ pub fn environment(model: &Model, context: &Context, paths: &Paths) -> Vec<(Stri
     if !model.variant.is_four() {
         set("JUJU_SLA", "unsupported");
     }
-    set("JUJU_MACHINE_ID", &unit.machine.to_string());
-    for name in [
-        "JUJU_PRINCIPAL_UNIT",
-        "JUJU_AVAILABILITY_ZONE",
-        "CLOUD_API_VERSION",
-    ] {
+    let pods = model.settings.has_pods();
+    let machine = if pods {
+        String::new()
+    } else {
+        unit.machine.to_string()
+    };
+    set("JUJU_MACHINE_ID", &machine);
+    set("CLOUD_API_VERSION", if pods { CLUSTER_VERSION } else { "" });
+    for (name, value) in super::pods::service_environment(model) {
+        set(&name, &value);
+    }
+    for name in ["JUJU_PRINCIPAL_UNIT", "JUJU_AVAILABILITY_ZONE"] {
         set(name, "");
     }
     set("JUJU_VERSION", model.variant.version());
@@ -319,7 +329,9 @@ fn about(model: &Model, context: &Context, paths: &Paths, set: &mut impl FnMut(&
             set("JUJU_STORAGE_ID", &storage.id);
             set(
                 "JUJU_STORAGE_LOCATION",
-                &paths.storage(&storage.id).display().to_string(),
+                &super::pods::storage_location(model, paths, storage)
+                    .display()
+                    .to_string(),
             );
             set("JUJU_STORAGE_KIND", &storage.kind);
         }
@@ -335,6 +347,17 @@ fn about(model: &Model, context: &Context, paths: &Paths, set: &mut impl FnMut(&
             set("JUJU_SECRET_LABEL", &label.unwrap_or_default());
             if matches!(hook.kind, Kind::SecretExpired | Kind::SecretRemove) {
                 set("JUJU_SECRET_REVISION", &revision.to_string());
+            }
+        }
+        if let Some(workload) = &hook.workload {
+            set("JUJU_WORKLOAD_NAME", &workload.container);
+            if let Some((id, kind, key)) = &workload.notice {
+                set("JUJU_NOTICE_ID", id);
+                set("JUJU_NOTICE_TYPE", kind);
+                set("JUJU_NOTICE_KEY", key);
+            }
+            if let Some(check) = &workload.check {
+                set("JUJU_PEBBLE_CHECK_NAME", check);
             }
         }
         set("JUJU_DISPATCH_PATH", &format!("hooks/{}", hook.name()));

@@ -15,7 +15,8 @@ use super::context::Context;
 use super::log::DebugLog;
 use super::model::{Life, Map, Model, Variant};
 use super::paths::Paths;
-use super::resolver::{self, Next, Remote, RemoteRelation};
+use super::pods::Cluster;
+use super::resolver::{self, Hook, Next, Remote, RemoteRelation};
 use super::secrets::{self, hex};
 
 /// The engine.
@@ -26,6 +27,8 @@ pub struct Engine {
     pub program: PathBuf,
     /// The model's log.
     pub log: DebugLog,
+    /// What all pods share.
+    pub cluster: Mutex<Cluster>,
     /// Memory.
     state: Mutex<State>,
     /// Told when the memory changes.
@@ -46,6 +49,14 @@ pub struct State {
     pub caches: BTreeMap<String, BTreeMap<(u64, String), Map>>,
     /// Units whose agent runs.
     pub agents: BTreeSet<String>,
+    /// What containers have to tell, by unit.
+    pub workload: BTreeMap<String, VecDeque<Hook>>,
+    /// Boot ids of containers that were told, by unit and container.
+    pub boots: BTreeMap<(String, String), String>,
+    /// Units whose pods end and come again.
+    pub leaving: BTreeSet<String>,
+    /// Units whose containers are looked after.
+    pub watched: BTreeSet<String>,
     /// Units whose record is gone and whose machine is being cleared.
     pub clearing: BTreeSet<String>,
     /// Secret revisions whose content is on disk, as last seen.
@@ -87,6 +98,10 @@ impl Engine {
             timers: BTreeMap::new(),
             caches: BTreeMap::new(),
             agents: BTreeSet::new(),
+            workload: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            watched: BTreeSet::new(),
             clearing: BTreeSet::new(),
             secret_files: BTreeSet::new(),
             ending: false,
@@ -96,6 +111,7 @@ impl Engine {
             paths,
             program,
             log,
+            cluster: Mutex::default(),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -181,7 +197,18 @@ impl State {
             application_life: application.life,
             leader: model.is_leader(name),
             settings_hash: settings_hash(model, name),
-            charm_revision: application.revision,
+            // A pod's charm files come with the pod.
+            charm_revision: if model.settings.has_pods() {
+                unit.local.charm_revision
+            } else {
+                application.revision
+            },
+            workload: self
+                .workload
+                .get(name)
+                .and_then(|queue| queue.front().cloned()),
+            pod: model.settings.has_pods(),
+            leaving: self.leaving.contains(name) && unit.life == Life::Alive,
             force_charm: application.force_units,
             relations,
             storage: model
@@ -226,7 +253,7 @@ impl State {
         let Some(unit) = self.model.units.get(name) else {
             return;
         };
-        let fill = own_addresses(&self.model.address(unit).to_string(), variant);
+        let fill = own_addresses(&self.model.ingress(unit).to_string(), variant);
         if let Some(relation) = self.model.relations.get_mut(&relation)
             && relation.life == Life::Alive
             && relation.scope.insert(name.to_owned())
@@ -248,7 +275,8 @@ impl State {
             return;
         };
         let before = unit.address.replace(address);
-        if before.is_none_or(|before| before == address) {
+        // Others know a pod by its service.
+        if self.model.settings.has_pods() || before.is_none_or(|before| before == address) {
             return;
         }
         let fill = own_addresses(&address.to_string(), self.model.variant);

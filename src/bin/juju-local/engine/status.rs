@@ -273,7 +273,9 @@ fn storage(model: &Model, paths: &Paths) -> StorageReport {
                 at.unit.clone(),
                 AttachmentReport {
                     machine: unit.machine.to_string(),
-                    location: paths.storage(&one.id).display().to_string(),
+                    location: super::pods::storage_location(model, paths, one)
+                        .display()
+                        .to_string(),
                     life: if dying {
                         "dying".to_owned()
                     } else {

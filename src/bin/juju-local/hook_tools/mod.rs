@@ -75,6 +75,11 @@ fn state_directory(called_as: &Path) -> Option<PathBuf> {
             .map(|folder| folder.join(called_as))
             .find(|file| file.exists())?
     };
+    // Elsewhere than in the tools directory it is a link to there.
+    let link = match std::fs::read_link(&link) {
+        Ok(target) if target.file_name().is_some_and(|name| name == JUJU_EXEC) => target,
+        _ => link,
+    };
     // <state>/tools/unit-x-0/juju-exec
     Some(link.parent()?.parent()?.parent()?.to_path_buf())
 }

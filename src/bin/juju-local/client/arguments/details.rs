@@ -89,12 +89,27 @@ pub struct Removal {
 /// Removes units.
 #[derive(Debug, Args)]
 pub struct RemoveUnit {
-    /// Units, such as app/0
+    /// Units, such as app/0; on Kubernetes the application
     #[arg(required = true)]
     pub units: Vec<String>,
+    /// On Kubernetes: how many units, those of the highest numbers
+    #[arg(long, value_name = "N")]
+    pub num_units: Option<u32>,
     /// How.
     #[command(flatten)]
     pub removal: Removal,
+    /// How long to wait.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// Gives an application on Kubernetes another number of units.
+#[derive(Debug, Args)]
+pub struct ScaleApplication {
+    /// Application
+    pub application: String,
+    /// Number of units
+    pub scale: u32,
     /// How long to wait.
     #[command(flatten)]
     pub wait: Wait,
@@ -392,6 +407,27 @@ pub enum Handle {
         /// Settings to change
         #[arg(value_name = "KEY=VALUE", value_parser = pair)]
         settings: Vec<(String, String)>,
+    },
+    /// End pods and bring them back with other addresses, as after an eviction (Kubernetes only)
+    Evict {
+        /// Units
+        #[arg(required = true)]
+        units: Vec<String>,
+        /// Without SIGTERM and time to stop
+        #[arg(long)]
+        now: bool,
+    },
+    /// End a container of a unit's pod at once; it starts again (Kubernetes only)
+    ContainerRestart {
+        /// Unit
+        unit: String,
+        /// Container
+        container: String,
+    },
+    /// Start the agent of a unit's pod anew (Kubernetes only)
+    AgentRestart {
+        /// Unit
+        unit: String,
     },
     /// End the engine at once; the next command starts it again
     CrashEngine,

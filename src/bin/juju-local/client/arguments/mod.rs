@@ -12,8 +12,8 @@ use super::output::{Document, Format};
 
 pub use details::{
     AddSecret, AddUnit, Config, DebugLog, Deploy, Exec, Handle, Refresh, Removal,
-    RemoveApplication, RemoveUnit, Run, ShowSecret, Status, StatusFormat, TaskFormat, TaskOptions,
-    UpdateSecret, Wait, WaitFor,
+    RemoveApplication, RemoveUnit, Run, ScaleApplication, ShowSecret, Status, StatusFormat,
+    TaskFormat, TaskOptions, UpdateSecret, Wait, WaitFor,
 };
 
 const AFTER_HELP: &str = "\
@@ -54,6 +54,8 @@ pub enum Command {
     AddUnit(AddUnit),
     /// Remove units
     RemoveUnit(RemoveUnit),
+    /// Give an application on Kubernetes another number of units
+    ScaleApplication(ScaleApplication),
     /// Remove an application with all its units
     RemoveApplication(RemoveApplication),
     /// Put new charm files in place
@@ -228,6 +230,12 @@ pub enum Command {
     /// Run the engine in the foreground
     #[command(hide = true)]
     Engine,
+    /// Begin a container of a pod
+    #[command(hide = true)]
+    Inside {
+        /// What to do
+        spec: PathBuf,
+    },
 }
 
 #[cfg(test)]

@@ -291,7 +291,7 @@ pub fn answer(
     };
     // A unit's own machine has its own files; the agent would be there and see them as the hook does.
     let root = caller
-        .filter(|_| state.model.settings.machine_driver.is_some())
+        .filter(|_| state.model.settings.has_machines())
         .map(|caller| PathBuf::from(format!("/proc/{caller}/root")));
     let mut this = Call {
         engine,

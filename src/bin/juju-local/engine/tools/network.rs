@@ -53,8 +53,14 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
     }
     let address = call.model().address(unit);
     let [first, second, third, _] = address.octets();
-    let interface = if address.is_loopback() { "lo" } else { "eth0" };
-    let (ip, subnet) = (address.to_string(), format!("{address}/32"));
+    let pods = call.model().settings.has_pods();
+    let (interface, mac) = match (pods, address.is_loopback()) {
+        (true, _) => ("", ""),
+        (false, true) => ("lo", "00:00:00:00:00:00"),
+        (false, false) => ("eth0", "00:00:00:00:00:00"),
+    };
+    let ingress = call.model().ingress(unit).to_string();
+    let (ip, subnet) = (address.to_string(), format!("{ingress}/32"));
     let names = [
         "bind-address",
         "ingress-address",
@@ -68,17 +74,15 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
     if wanted.len() > 1 && wanted.contains(&"primary-address") {
         return usage("--primary-address must be the only flag specified");
     }
-    let one = |name: &str| {
-        if name == "egress-subnets" {
-            json!([subnet])
-        } else {
-            json!(ip)
-        }
+    let one = |name: &str| match name {
+        "egress-subnets" => json!([subnet]),
+        "ingress-address" => json!(ingress),
+        _ => json!(ip),
     };
     let value = match wanted.as_slice() {
         [] => json!({
             "bind-addresses": [{
-                "mac-address": "00:00:00:00:00:00",
+                "mac-address": mac,
                 "interface-name": interface,
                 "addresses": [{
                     "hostname": "",
@@ -87,7 +91,7 @@ pub fn network_get(call: &mut Call<'_>) -> Result<String, Fault> {
                 }],
             }],
             "egress-subnets": [subnet],
-            "ingress-addresses": [ip],
+            "ingress-addresses": [ingress],
         }),
         [name] => one(name),
         several => {

@@ -59,7 +59,8 @@ pub fn storage_get(call: &mut Call<'_>) -> Result<String, Fault> {
             "invalid value {id:?} for flag -s: storage not found"
         ));
     };
-    let location = call.engine.paths.storage(&storage.id).display().to_string();
+    let location = super::super::pods::storage_location(call.model(), &call.engine.paths, storage);
+    let location = location.display().to_string();
     let value = match flags.at(0) {
         None => json!({ "kind": storage.kind, "location": location }),
         Some("kind") => json!(storage.kind),

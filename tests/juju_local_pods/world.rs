@@ -1,0 +1,148 @@
+//! A model whose units are pods, in a network of the test's own.
+
+use std::fs::{self, File};
+use std::ops::Deref;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::local::Local;
+
+/// Longest that a network may take to be there.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A service that only lives, and a check that looks for a file.
+pub const LAYER: &str = "services:
+  work:
+    override: replace
+    command: sleep 100000
+    startup: enabled
+    on-failure: ignore
+";
+
+/// A network namespace that lives as long as this; the thread that makes it is in it, with all that it starts.
+struct Net(Child);
+
+impl Net {
+    fn enter() -> Self {
+        let holder = Command::new("unshare")
+            .args(["--net", "--", "sleep", "infinity"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let net = Self(holder);
+        let place = format!("/proc/{}/ns/net", net.0.id());
+        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let begin = Instant::now();
+        while fs::read_link(&place).ok().as_ref() == Some(&own) {
+            assert!(begin.elapsed() < PATIENCE, "no network: this needs root");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let file = File::open(&place).unwrap();
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(up.unwrap().success());
+        net
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns Pebble's program.
+fn pebble() -> PathBuf {
+    let path = std::env::var_os("PEBBLE_PROGRAM").map_or_else(
+        || {
+            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+            target.unwrap_or(Path::new("target")).join("pebble/pebble")
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.exists(),
+        "Pebble is missing at {}: run scripts/pebble",
+        path.display()
+    );
+    path
+}
+
+/// A model of pods.
+pub struct Pods {
+    // Ends before its network does.
+    local: Local,
+    _net: Net,
+}
+
+impl Deref for Pods {
+    type Target = Local;
+
+    fn deref(&self) -> &Local {
+        &self.local
+    }
+}
+
+impl Pods {
+    /// Begins an empty model that behaves as `variant` of Juju.
+    pub fn new(variant: &str) -> Self {
+        let net = Net::enter();
+        let local = Local::new(variant);
+        let notes = serde_json::to_string(&[local.notes()]).unwrap();
+        local.ok(&[
+            "handle",
+            "setting",
+            "substrate=kubernetes",
+            &format!("pebble={}", pebble().display()),
+            &format!("host-paths={notes}"),
+            "pebble-poll-seconds=0.5",
+        ]);
+        fs::write(local.notes().join("layer.yaml"), LAYER).unwrap();
+        Self { local, _net: net }
+    }
+
+    /// Begins a model and deploys units of the charm as `app`.
+    pub fn deployed(variant: &str, units: u32) -> Self {
+        let pods = Self::new(variant);
+        pods.deploy_charm("pods", "app", units);
+        pods.settle();
+        for unit in 0..units {
+            pods.until_again(&format!("app/{unit}"), 0, "end work-pebble-ready");
+        }
+        pods
+    }
+
+    /// Returns a unit's address.
+    pub fn address(&self, unit: &str) -> String {
+        self.unit(unit)["public-address"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// Runs shell text in the workload container of a unit.
+    pub fn within(&self, unit: &str, command: &str) -> String {
+        let quoted = command.replace('\'', r"'\''");
+        self.exec(
+            unit,
+            &format!("PEBBLE_SOCKET=/charm/containers/work/pebble.socket /charm/bin/pebble exec -- sh -c '{quoted}'"),
+        )
+    }
+
+    /// Waits until a unit has had an event again, after `before` events.
+    pub fn until_again(&self, unit: &str, before: usize, event: &str) {
+        self.until(&format!("{unit} has had {event} again"), || {
+            self.trace(unit)
+                .iter()
+                .skip(before)
+                .any(|line| line == event)
+        });
+    }
+}
