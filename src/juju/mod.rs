@@ -9,6 +9,7 @@ mod exchange;
 pub mod hook_tools;
 pub mod juju_exec;
 pub mod names;
+pub mod pod;
 
 pub use databag::Databag;
 pub use environment::{Environment, EnvironmentError, JujuVersion, RelationContext, SecretContext};

@@ -1,6 +1,10 @@
 //! Reads Juju's side once: as few hook tools as possible, as many at the same time as possible.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use futures::future::{join, join_all};
@@ -10,6 +14,7 @@ use crate::{
     charm::{Charm, JujuSide, PEERS, STORAGE},
     juju::{
         Databag, Environment, HookTools, ToolError, UnitName as JujuUnit, hook_tools::GoalState,
+        pod,
     },
     limits::{GOAL_STATE_TRIES, POLL_MAX},
     planner::{
@@ -57,22 +62,12 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
             .context("cannot read the configuration")
     };
     let goal = goal_state(&tools);
-    let network = async {
-        tools
-            .network_get(PEERS, None)
-            .await
-            .context("cannot find the unit's address")
-    };
-    let (relation, leader, config, goal, network, location) =
-        tokio::join!(relation, leader, config, goal, network, storage);
+    let address = unit_address(&env, &tools);
+    let (relation, leader, config, goal, address, location) =
+        tokio::join!(relation, leader, config, goal, address, storage);
     let relation = relation?;
-    let network = network?;
+    let address = address?;
     let config = config?;
-    let address = network
-        .bind_address()
-        .or_else(|| network.ingress_address())
-        .context("cannot find the unit's address: Juju names none for the peer relation")?
-        .to_owned();
     let bags = read_bags(&tools, relation.as_deref(), &me, goal).await?;
     let (options, option_problem) = match Options::from_config(&config) {
         Ok(options) => (options, None),
@@ -133,6 +128,28 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
     mend::mend(&mut charm, &bags.own_problems, &bags.app_problems).await;
     users::read(&mut charm).await;
     Ok(charm)
+}
+
+/// Finds where the other units reach this one: its binding's address, or its pod's name.
+///
+/// A pod has another address each time it is made, and what Juju names as the address for others is
+/// the one that all units have in common.
+async fn unit_address(env: &Environment, tools: &HookTools) -> anyhow::Result<String> {
+    if pod::is_pod(Path::new(pod::CONTAINERS)) {
+        let resolv_conf = tokio::fs::read_to_string(pod::RESOLV_CONF)
+            .await
+            .unwrap_or_default();
+        return Ok(pod::pod_name(&env.unit, &env.model_name, &resolv_conf));
+    }
+    let network = tools
+        .network_get(PEERS, None)
+        .await
+        .context("cannot find the unit's address")?;
+    network
+        .bind_address()
+        .or_else(|| network.ingress_address())
+        .map(str::to_owned)
+        .context("cannot find the unit's address: Juju names none for the peer relation")
 }
 
 /// Reads who there is and who is leaving; asks again when a unit vanishes while Juju answers.

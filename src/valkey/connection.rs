@@ -1,7 +1,7 @@
 //! One connection with a deadline on everything, shared by the clients of server and Sentinel.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -10,7 +10,7 @@ use redis::{
 use tokio::time::timeout;
 
 use crate::limits::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, REPLY_WORD_MAX_BYTES};
-use crate::valkey::{Endpoint, Password, ValkeyError};
+use crate::valkey::{Endpoint, Password, ValkeyError, names};
 
 /// An authenticated connection; cheap to clone, the clones share it.
 #[derive(Clone)]
@@ -19,8 +19,9 @@ pub(super) struct Connection {
     inner: MultiplexedConnection,
 }
 
-/// Makes the library's client for `endpoint`.
-pub(super) fn client(
+/// Makes the library's client for `endpoint` at `host`, its own or one that its name stands for.
+fn client_at(
+    host: &str,
     endpoint: &Endpoint,
     user: &str,
     password: &Password,
@@ -30,11 +31,49 @@ pub(super) fn client(
         .set_password(password.expose())
         // One round trip less; the name of a library tells a person nothing here.
         .set_skip_set_lib_name();
-    (endpoint.host(), endpoint.port())
+    (host, endpoint.port())
         .into_connection_info()
         .map(|info| info.set_redis_settings(settings))
         .and_then(Client::open)
         .map_err(|err| ValkeyError::sort(endpoint, "AUTH", &err))
+}
+
+/// Makes a connection to `endpoint` within [`CONNECT_TIMEOUT`], resolving its name included.
+///
+/// The addresses of a name are tried in turn, each with its part of the time.
+pub(super) async fn connected<C, F: Future<Output = redis::RedisResult<C>>>(
+    endpoint: &Endpoint,
+    user: &str,
+    password: &Password,
+    connect: impl Fn(Client) -> F,
+) -> Result<C, ValkeyError> {
+    let unreachable = |reason: String| ValkeyError::Unreachable {
+        endpoint: endpoint.clone(),
+        reason,
+    };
+    let begun = Instant::now();
+    let hosts = timeout(CONNECT_TIMEOUT, names::resolve(endpoint.host()))
+        .await
+        .map_err(|_| {
+            let within = CONNECT_TIMEOUT.as_millis();
+            unreachable(format!("its name is not resolved within {within} ms"))
+        })?
+        .map_err(|reason| unreachable(format!("its name is not resolved: {reason}")))?;
+    let mut last = unreachable("its name has no address".to_owned());
+    for (tried, host) in hosts.iter().enumerate() {
+        let client = client_at(host, endpoint, user, password)?;
+        let left = CONNECT_TIMEOUT.saturating_sub(begun.elapsed());
+        let part = left / u32::try_from(hosts.len() - tried).unwrap_or(1);
+        last = match timeout(part, connect(client)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(err)) => ValkeyError::sort(endpoint, "AUTH", &err),
+            Err(_) => unreachable(format!(
+                "no connection within {} ms",
+                CONNECT_TIMEOUT.as_millis()
+            )),
+        };
+    }
+    Err(last)
 }
 
 impl Connection {
@@ -44,27 +83,24 @@ impl Connection {
         user: &str,
         password: &Password,
     ) -> Result<Self, ValkeyError> {
-        let client = client(endpoint, user, password)?;
         // The library's own time limits are off: every call below has one that names the command.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
-        match timeout(
-            CONNECT_TIMEOUT,
-            client.get_multiplexed_async_connection_with_config(&config),
-        )
-        .await
-        {
-            Ok(Ok(inner)) => Ok(Self {
-                endpoint: endpoint.clone(),
-                inner,
-            }),
-            Ok(Err(err)) => Err(ValkeyError::sort(endpoint, "AUTH", &err)),
-            Err(_) => Err(ValkeyError::Unreachable {
-                endpoint: endpoint.clone(),
-                reason: format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis()),
-            }),
-        }
+        // In a box of its own: everybody who asks a server would carry it along.
+        let inner = Box::pin(connected(endpoint, user, password, |client| {
+            let config = config.clone();
+            async move {
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await
+            }
+        }))
+        .await?;
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            inner,
+        })
     }
 
     pub(super) const fn endpoint(&self) -> &Endpoint {

@@ -4,8 +4,8 @@ use futures::StreamExt as _;
 use redis::aio::PubSub;
 use tokio::time::timeout;
 
-use crate::limits::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, MONITOR_NAME};
-use crate::valkey::connection::client;
+use crate::limits::{COMMAND_TIMEOUT, MONITOR_NAME};
+use crate::valkey::connection::connected;
 use crate::valkey::{Endpoint, InternalUser, Password, ValkeyError};
 
 /// What kind of instance an event is about.
@@ -129,15 +129,14 @@ impl SentinelEvents {
         user: InternalUser,
         password: &Password,
     ) -> Result<Self, ValkeyError> {
-        let client = client(endpoint, user.name(), password)?;
         let unreachable = |reason: &str| ValkeyError::Unreachable {
             endpoint: endpoint.clone(),
             reason: reason.to_owned(),
         };
-        let mut subscription = timeout(CONNECT_TIMEOUT, client.get_async_pubsub())
-            .await
-            .map_err(|_| unreachable("no connection in time"))?
-            .map_err(|err| ValkeyError::sort(endpoint, "AUTH", &err))?;
+        let mut subscription = connected(endpoint, user.name(), password, |client| async move {
+            client.get_async_pubsub().await
+        })
+        .await?;
         timeout(COMMAND_TIMEOUT, subscription.subscribe(CHANNELS))
             .await
             .map_err(|_| unreachable("no answer to SUBSCRIBE in time"))?

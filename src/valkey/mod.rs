@@ -14,6 +14,7 @@ pub mod handover;
 pub mod hello;
 pub mod lease;
 pub mod membership;
+pub mod names;
 #[cfg(test)]
 mod properties;
 pub mod sentinel;

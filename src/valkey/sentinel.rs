@@ -6,8 +6,8 @@ use redis::{Cmd, Value, cmd};
 use serde::Serialize;
 
 use crate::limits::{
-    COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD,
-    SENTINEL_TILT_PERIOD, SENTINEL_WRITE_TIMEOUT,
+    COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_HELLO_PERIOD_NAMED,
+    SENTINEL_INFO_PERIOD, SENTINEL_TILT_PERIOD, SENTINEL_WRITE_TIMEOUT,
 };
 use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
@@ -342,8 +342,13 @@ impl SentinelClient {
     pub async fn shorten_periods(&self) -> Result<(), ValkeyError> {
         self.set_period(SentinelPeriod::Info, SENTINEL_INFO_PERIOD)
             .await?;
-        self.set_period(SentinelPeriod::Publish, SENTINEL_HELLO_PERIOD)
-            .await?;
+        // Whoever has a name here, the others have names, too.
+        let hello = if self.endpoint().address().is_some() {
+            SENTINEL_HELLO_PERIOD
+        } else {
+            SENTINEL_HELLO_PERIOD_NAMED
+        };
+        self.set_period(SentinelPeriod::Publish, hello).await?;
         self.set_period(SentinelPeriod::Tilt, SENTINEL_TILT_PERIOD)
             .await
     }

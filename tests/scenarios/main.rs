@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cluster::{Cluster, eventually, version_of};
+use cluster::{Cluster, eventually, newest_program, version_of};
 use redis::{Commands as _, ConnectionAddr, ConnectionLike as _};
 use valkey_operator::valkey::configuration::server_users;
 use valkey_operator::valkey::handover::{HandoverPlan, hand_over};
@@ -24,23 +24,6 @@ use valkey_operator::valkey::{
 };
 
 const SOON: Duration = Duration::from_secs(20);
-
-/// Where the newest Valkey is; a test that needs it must not pass without it.
-fn newest_program() -> PathBuf {
-    let path = std::env::var_os("VALKEY_NEWEST_SERVER").map_or_else(
-        || {
-            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-            target.join("valkey-newest/valkey-server")
-        },
-        PathBuf::from,
-    );
-    assert!(
-        path.exists(),
-        "the newest Valkey is missing at {}: run scripts/valkey-newest",
-        path.display()
-    );
-    path
-}
 
 /// Connects as the charm with a client that knows nothing of Sentinel and never looks again.
 fn stubborn_client(cluster: &Cluster, index: usize) -> redis::Connection {

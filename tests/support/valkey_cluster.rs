@@ -20,6 +20,27 @@ pub fn server_program() -> PathBuf {
     std::env::var_os("VALKEY_SERVER").map_or_else(|| "valkey-server".into(), PathBuf::from)
 }
 
+/// The newest Valkey.
+///
+/// # Panics
+///
+/// When it was not fetched: a test that needs it must not pass without it.
+pub fn newest_program() -> PathBuf {
+    let fetched = || {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+        target
+            .unwrap_or_else(|| Path::new("target"))
+            .join("valkey-newest/valkey-server")
+    };
+    let path = std::env::var_os("VALKEY_NEWEST_SERVER").map_or_else(fetched, PathBuf::from);
+    assert!(
+        path.exists(),
+        "the newest Valkey is missing at {}: run scripts/valkey-newest",
+        path.display()
+    );
+    path
+}
+
 /// Its version.
 pub fn server_version() -> Version {
     version_of(&server_program())
@@ -226,13 +247,18 @@ impl Cluster {
 
     /// Adds a node without processes; returns its index.
     pub fn add_node(&mut self) -> usize {
+        let host = format!("{}.{}", self.network, self.nodes.len() + 1);
+        self.add_node_at(&host)
+    }
+
+    /// As [`Cluster::add_node`], at a host of the caller's choice: an address or a name.
+    pub fn add_node_at(&mut self, host: &str) -> usize {
         let index = self.nodes.len();
-        let host = format!("{}.{}", self.network, index + 1);
         let dir = self.dir.path().join(format!("node-{index}"));
         std::fs::create_dir_all(&dir).unwrap();
         self.nodes.push(Node {
-            server: Endpoint::new(host.as_str(), SERVER_PORT).unwrap(),
-            sentinel: Endpoint::new(host.as_str(), SENTINEL_PORT).unwrap(),
+            server: Endpoint::new(host, SERVER_PORT).unwrap(),
+            sentinel: Endpoint::new(host, SENTINEL_PORT).unwrap(),
             dir,
             server_process: None,
             sentinel_process: None,

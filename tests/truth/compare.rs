@@ -109,5 +109,5 @@ async fn the_models_are_true_to_the_installed_valkey() {
 
 #[tokio::test]
 async fn the_models_are_true_to_the_newest_valkey() {
-    compare_all(crate::newest_server()).await;
+    compare_all(crate::cluster::newest_program()).await;
 }

@@ -14,6 +14,8 @@ mod clients;
 mod handover;
 mod handover_trouble;
 mod membership;
+mod names;
+mod namespace;
 mod stopping;
 mod timers;
 mod writers;

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::limits::{COMMAND_TIMEOUT, CONNECT_TIMEOUT};
-use crate::valkey::{Credentials, Endpoint, InternalUser};
+use crate::valkey::{Credentials, Endpoint, InternalUser, names};
 
 const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
 
@@ -47,7 +47,13 @@ impl AckPump {
 }
 
 async fn open(replica: &Endpoint, credentials: &Credentials) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect((replica.host(), replica.port())).await?;
+    let hosts = names::resolve(replica.host())
+        .await
+        .map_err(std::io::Error::other)?;
+    let host = hosts
+        .first()
+        .ok_or_else(|| std::io::Error::other("its name has no address"))?;
+    let mut stream = TcpStream::connect((host.as_str(), replica.port())).await?;
     stream.set_nodelay(true)?;
     let user = InternalUser::CharmedOperator;
     let words = ["AUTH", user.name(), credentials.password(user).expose()];
