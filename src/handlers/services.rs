@@ -239,6 +239,34 @@ mod tests {
     }
 
     #[test]
+    fn verify_tells_what_leads_clients_wrong_and_what_a_person_may_do() {
+        use super::super::actions::{
+            probe::Probes,
+            verify::{Verdict, assess},
+        };
+        let healthy = || assess(&seen("me=0 0:P 1:R 2:R"), &Probes::new());
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        for (wrong, advice, expected) in [
+            (&[][..], &[][..], Verdict::Ok),
+            (&[], &["Services need trust"], Verdict::Ok),
+            (&["label"], &["Services need trust"], Verdict::Degraded),
+        ] {
+            let found = Findings {
+                wrong: texts(wrong),
+                advice: texts(advice),
+            };
+            let verification = healthy().with_services(found);
+            assert_eq!(verification.verdict, expected, "{wrong:?} {advice:?}");
+            let said: Vec<&str> = verification
+                .findings
+                .iter()
+                .map(|finding| finding.text.as_str())
+                .collect();
+            assert_eq!(said, [wrong, advice].concat(), "the worst first");
+        }
+    }
+
+    #[test]
     fn the_status_says_what_is_missing_once() {
         let trust = Some("Services need `juju trust valkey --scope=cluster`");
         let forbidden = Report {

@@ -57,6 +57,36 @@ async fn without_trust_labels_are_set_and_services_wait_for_it() {
 }
 
 #[tokio::test]
+async fn services_that_a_person_made_are_kept_right_without_trust() {
+    let cluster = Cluster::shared();
+    let namespace = cluster.namespace();
+    for (name, role) in [
+        ("valkey-primary", "primary"),
+        ("valkey-replicas", "replica"),
+    ] {
+        let service = json!({
+            "metadata": { "name": name, "labels": { "app.kubernetes.io/managed-by": "valkey-operator" } },
+            "spec": {
+                "selector": { "application-name": "valkey", "role": role },
+                "ports": [{ "name": "valkey", "protocol": "TCP", "port": 6379, "targetPort": 6379 }],
+            },
+        });
+        namespace.post("services", &service);
+    }
+    namespace.patch(
+        "services/valkey-replicas",
+        &json!({ "spec": { "selector": { "role": "primary" } } }),
+    );
+    assert!(settle(&namespace).await.unwrap().is_right());
+    let service = namespace.get("services/valkey-replicas").unwrap();
+    assert_eq!(service["spec"]["selector"]["role"], "replica");
+    assert_eq!(
+        service["metadata"]["ownerReferences"][0]["uid"],
+        namespace.owner.as_str()
+    );
+}
+
+#[tokio::test]
 async fn without_any_right_it_says_so() {
     let cluster = Cluster::shared();
     let namespace = cluster.namespace();
