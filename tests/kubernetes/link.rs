@@ -75,6 +75,7 @@ fn relay(near: TcpStream, target: u16) {
     };
     // Nobody waits for a relay whose test is over.
     for stream in [&near, &far] {
+        let _ = stream.set_nodelay(true);
         let _ = stream.set_read_timeout(Some(Duration::from_secs(120)));
     }
     thread::spawn(move || pump(near, far));
