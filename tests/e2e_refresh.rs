@@ -161,6 +161,11 @@ fn processes(model: &Model) -> Vec<i32> {
 fn a_refresh_that_changes_nothing_for_valkey_restarts_nothing_but_the_watchers() {
     let model = Model::deployed(3);
     let writers = Writers::start_usual(&model);
+    for unit in model.units() {
+        let ended = model.run(&unit.name, "pre-refresh-check", &["format=json"]);
+        assert!(ended.completed(), "{}", ended.all());
+        assert!(ended.all().contains("hands over to"), "{}", ended.all());
+    }
     let before = processes(&model);
     refresh(&model);
     let settled = refreshed(&model, 3);

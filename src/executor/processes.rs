@@ -187,6 +187,8 @@ pub(super) async fn stop_server(charm: &mut Charm, seen: &Observation) -> anyhow
 /// When it does not save; it goes on then, and the older record stays.
 pub async fn end_server(charm: &mut Charm, seen: &Observation) -> anyhow::Result<()> {
     let workload = workload(charm)?;
+    // That it has handed over stands beside the data before it is silent: who saves is not frozen.
+    databag::record_position(charm, seen, false).await?;
     let saved = save_and_end(charm, &workload, false).await?;
     tokio::time::timeout(SERVER_STOP_LIMIT, workload.exited(Service::Server))
         .await

@@ -44,7 +44,6 @@ pub use self::{
     observation::{Intent, Observation},
     reason::{Reason, Severity, bytes},
     reconcile::give_up,
-    refresh::obstacle as restart_obstacle,
     repair::OUTAGE_PATIENCE_MS,
     step::Step,
 };

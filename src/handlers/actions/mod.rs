@@ -8,6 +8,7 @@ pub mod confirm_data_source;
 pub mod failover_history;
 pub mod margin;
 pub mod pre_check;
+pub mod pre_refresh;
 pub mod probe;
 pub mod status_detail;
 pub mod switchover;
@@ -99,6 +100,11 @@ async fn carry_out(
             let seen = observer::look(charm, Intent::Look).await;
             let probes = probe::probe(charm, &seen).await;
             pre_check::answer(&pre_check::judge(&seen, &probes, operation))
+        }
+        "pre-refresh-check" => {
+            let seen = observer::look(charm, Intent::Look).await;
+            let probes = probe::probe(charm, &seen).await;
+            pre_refresh::answer(&pre_refresh::judge(&seen, &probes))
         }
         "failover-history" => {
             let workload = charm

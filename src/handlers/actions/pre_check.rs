@@ -230,7 +230,7 @@ fn restart(seen: &Observation, probes: &Probes) -> Case {
             "this is the only unit: clients can neither read nor write until it is back".to_owned(),
         );
     }
-    if let Some(reason) = planner::restart_obstacle(seen) {
+    if let Some(reason) = planner::refresh::obstacle(seen) {
         case.reasons.push(reason.to_string());
     }
     if is_primary(seen) && seen.members().len() > 1 {
