@@ -384,6 +384,23 @@ pub const PEBBLE_EXEC_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Pebble waits a second for pipes that the command's children hold.
 pub const PEBBLE_EXEC_MARGIN: Duration = Duration::from_secs(5);
 
+/// Time between two looks at a service that Pebble runs, when its end is waited for.
+///
+/// Its process is in another container, so nobody tells; a look takes some hundred microseconds.
+pub const PEBBLE_POLL: Duration = Duration::from_millis(100);
+
+/// Time between two runs of the check that says whether a pod takes clients.
+pub const PEBBLE_CHECK_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long one run of that check may take: it makes a connection within its pod.
+pub const PEBBLE_CHECK_LIMIT: Duration = Duration::from_secs(2);
+
+/// How many runs of that check in a row fail before the pod takes no clients.
+pub const PEBBLE_CHECK_FAILURES: u32 = 2;
+
+/// How many of a service's last lines an error shows, of those that Pebble keeps.
+pub const PEBBLE_LOG_LINES: u32 = 10;
+
 // --- Installation -----------------------------------------------------------------------------
 
 /// Longest that reading the lists of packages may take.

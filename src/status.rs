@@ -83,7 +83,7 @@ pub fn of_look(seen: &Observation, plan: &Plan, own: Option<Status>) -> Status {
 fn with_advice(charm: &Charm, role: &str) -> String {
     let complaints = match &charm.workload {
         Some(Workload::Systemd(_)) => kernel_complaints(),
-        Some(Workload::Process(_)) | None => Vec::new(),
+        Some(Workload::Process(_) | Workload::Pebble(_)) | None => Vec::new(),
     };
     match complaints.first() {
         Some(first) => format!("{role}; kernel setting {first}"),

@@ -108,10 +108,11 @@ async fn a_service_is_started_once_found_again_and_stopped() {
         "hello\n"
     );
 
-    let stat = fs::read_to_string(format!("/proc/{}/stat", running.pid)).unwrap();
+    let pid = running.pid.unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     assert_eq!(
         stat.split_whitespace().nth(4),
-        Some(running.pid.to_string().as_str()),
+        Some(pid.to_string().as_str()),
         "its own process group"
     );
 
@@ -207,7 +208,7 @@ async fn a_number_that_was_used_again_is_left_alone() {
             Stopped::Before
         );
         assert!(
-            Path::new(&format!("/proc/{}", running.pid)).exists(),
+            Path::new(&format!("/proc/{}", running.pid.unwrap())).exists(),
             "not signalled"
         );
     }
@@ -355,7 +356,7 @@ async fn a_service_outlives_the_hook_and_holds_nothing_of_it() {
     let ServiceStatus::Running(running) = unit.watch_status().await else {
         panic!("it ended with the hook")
     };
-    let proc = PathBuf::from(format!("/proc/{}", running.pid));
+    let proc = PathBuf::from(format!("/proc/{}", running.pid.unwrap()));
     let environment = fs::read_to_string(proc.join("environ")).unwrap();
     assert!(
         environment.contains("PATH=") && !environment.contains("JUJU_CONTEXT_ID"),

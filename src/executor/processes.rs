@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     charm::{Charm, WatchFile},
     limits::{
-        FILE_TIME_GRAIN, POLL_MIN, REPLICAS_MAX, SERVER_START_LIMIT, SERVER_STOP_LIMIT,
+        FILE_TIME_GRAIN, POLL_MIN, REPLICAS_MAX, SERVER_PORT, SERVER_START_LIMIT, SERVER_STOP_LIMIT,
         SMALL_STOP_LIMIT,
     },
     observer::{sentinel_client, server_client},
@@ -104,7 +104,8 @@ pub async fn prepare_server(
         .await?;
     // From here on the data on disk is no longer what an orderly stop left.
     mark_unclean(&workload).await?;
-    let launch = Launch::new(binary.path, [layout.server_config()]);
+    let launch = Launch::new(binary.path, [layout.server_config()])
+        .serving_on(charm.juju.address.as_str(), SERVER_PORT);
     charm.juju.mine.settings = Some(settings.restart_digest());
     charm.juju.mine.server_version = Some(binary.version);
     Ok(launch)

@@ -16,8 +16,9 @@ use crate::{
     limits::INSTALL_RETRY_PAUSE,
     observer,
     workload::{
-        Kind, Layout, WorkloadError,
+        Backend as _, Kind, Layout, PebbleWorkload, Workload, WorkloadError,
         install::{self, InstallError},
+        pebble::CONTAINER,
         systemd::{self, Names},
     },
 };
@@ -34,6 +35,9 @@ const RESOURCE: &str = "valkey-server";
 ///
 /// When a hook tool fails.
 pub async fn ensure(charm: &Charm, event: &Event) -> anyhow::Result<Option<Status>> {
+    if let Some(Workload::Pebble(pebble)) = &charm.workload {
+        return Ok(in_container(pebble).await);
+    }
     if !is_ours(&charm.env) {
         return Ok(None);
     }
@@ -73,6 +77,28 @@ pub async fn ensure(charm: &Charm, event: &Event) -> anyhow::Result<Option<Statu
     Ok(Some(Status::new(StatusKind::Blocked, one_line(&text))))
 }
 
+/// Says what is missing in the container that an image brings, if anything is.
+async fn in_container(pebble: &PebbleWorkload) -> Option<Status> {
+    match pebble.server().await {
+        Ok(_) => None,
+        // Its first start, or its next one, is told by Juju.
+        Err(WorkloadError::Pebble(error)) if error.is_absent() => Some(Status::new(
+            StatusKind::Waiting,
+            format!("waiting for the container `{CONTAINER}` to start"),
+        )),
+        Err(error) => {
+            let kind = if error.needs_person() {
+                StatusKind::Blocked
+            } else {
+                StatusKind::Waiting
+            };
+            let text = format!("{:#}", anyhow::Error::new(error));
+            warn!(error = text, "Cannot use the container");
+            Some(Status::new(kind, one_line(&text)))
+        }
+    }
+}
+
 /// Removes everything that the charm made on this machine for the unit, but for the data.
 ///
 /// # Errors
@@ -88,8 +114,11 @@ pub async fn undo(env: &Environment) -> Result<(), WorkloadError> {
 
 /// Says whether the charm runs its services on this machine itself, and so installs what they need.
 fn is_ours(env: &Environment) -> bool {
-    let possible = systemd::SystemdWorkload::is_possible();
-    observer::kind(env.extra(WORKLOAD_VARIABLE), possible) == Ok(Kind::Systemd)
+    observer::kind(
+        env.extra(WORKLOAD_VARIABLE),
+        PebbleWorkload::is_possible(),
+        systemd::SystemdWorkload::is_possible(),
+    ) == Ok(Kind::Systemd)
 }
 
 /// Says whether there is a server.

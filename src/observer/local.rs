@@ -19,8 +19,8 @@ use crate::{
     valkey::configuration::Persistence,
     watch,
     workload::{
-        Backend as _, Kind, Launch, Layout, Service, ServiceStatus, SystemdWorkload, Workload,
-        WorkloadError,
+        Backend as _, Kind, Launch, Layout, PebbleWorkload, Service, ServiceStatus,
+        SystemdWorkload, Workload, WorkloadError,
     },
 };
 
@@ -31,6 +31,7 @@ pub(super) async fn open(charm: &mut Charm) {
     };
     let kind = match kind(
         charm.env.extra(WORKLOAD_VARIABLE),
+        PebbleWorkload::is_possible(),
         SystemdWorkload::is_possible(),
     ) {
         Ok(kind) => kind,
@@ -42,7 +43,7 @@ pub(super) async fn open(charm: &mut Charm) {
     let layout = Layout::new(location, run_dir(&charm.env));
     let workload = match Workload::new(kind, layout, charm.juju.me.as_str()) {
         Workload::Systemd(systemd) => Workload::Systemd(accompanied(systemd)),
-        plain @ Workload::Process(_) => plain,
+        other @ (Workload::Process(_) | Workload::Pebble(_)) => other,
     };
     if let Err(problem) = prepare(&workload).await {
         // With its cause: that something else has the name, that the disk is full.
@@ -52,20 +53,30 @@ pub(super) async fn open(charm: &mut Charm) {
     charm.workload = Some(workload);
 }
 
-/// Decides how processes are run: as a person says, else by systemd where it runs the machine.
+/// Decides how processes are run: as a person says, else by Pebble in a pod, else by systemd where it
+/// runs the machine.
 ///
 /// # Errors
 ///
 /// Why none of the ways is there.
-pub(crate) fn kind(chosen: Option<&str>, systemd_possible: bool) -> Result<Kind, String> {
-    match (chosen, systemd_possible) {
-        (Some("process"), _) => Ok(Kind::Process),
-        (Some("systemd") | None, true) => Ok(Kind::Systemd),
-        (Some("systemd") | None, false) => Err(format!(
+pub(crate) fn kind(
+    chosen: Option<&str>,
+    pebble_possible: bool,
+    systemd_possible: bool,
+) -> Result<Kind, String> {
+    match (chosen, pebble_possible, systemd_possible) {
+        (Some("process"), _, _) => Ok(Kind::Process),
+        (Some("pebble") | None, true, _) => Ok(Kind::Pebble),
+        (Some("pebble"), false, _) => Err(
+            "there is no container beside the charm: Pebble runs services on Kubernetes only"
+                .to_owned(),
+        ),
+        (Some("systemd"), _, true) | (None, false, true) => Ok(Kind::Systemd),
+        (Some("systemd"), _, false) | (None, false, false) => Err(format!(
             "systemd does not run this machine, or the charm is not root; without it deploy with {WORKLOAD_VARIABLE}=process"
         )),
-        (Some(other), _) => Err(format!(
-            "{WORKLOAD_VARIABLE} is {other:?}; this version knows `systemd` and `process`"
+        (Some(other), _, _) => Err(format!(
+            "{WORKLOAD_VARIABLE} is {other:?}; this version knows `systemd`, `pebble` and `process`"
         )),
     }
 }
@@ -217,20 +228,27 @@ mod tests {
     }
 
     #[test]
-    fn systemd_runs_the_processes_unless_a_person_says_otherwise() {
-        for (chosen, possible, expected) in [
-            (None, true, Ok(Kind::Systemd)),
-            (None, false, Err("systemd does not run")),
-            (Some("process"), true, Ok(Kind::Process)),
-            (Some("process"), false, Ok(Kind::Process)),
-            (Some("systemd"), true, Ok(Kind::Systemd)),
-            (Some("systemd"), false, Err("systemd does not run")),
-            (Some("docker"), true, Err("this version knows")),
+    fn the_place_decides_what_runs_the_processes_unless_a_person_says_otherwise() {
+        for (chosen, pod, machine, expected) in [
+            (None, false, true, Ok(Kind::Systemd)),
+            (None, false, false, Err("systemd does not run")),
+            (None, true, false, Ok(Kind::Pebble)),
+            (None, true, true, Ok(Kind::Pebble)),
+            (Some("process"), false, true, Ok(Kind::Process)),
+            (Some("process"), true, false, Ok(Kind::Process)),
+            (Some("pebble"), true, true, Ok(Kind::Pebble)),
+            (Some("pebble"), false, true, Err("on Kubernetes only")),
+            (Some("systemd"), true, true, Ok(Kind::Systemd)),
+            (Some("systemd"), false, false, Err("systemd does not run")),
+            (Some("systemd"), true, false, Err("systemd does not run")),
+            (Some("docker"), true, true, Err("this version knows")),
         ] {
-            match (kind(chosen, possible), expected) {
+            match (kind(chosen, pod, machine), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{chosen:?}"),
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
-                (found, expected) => panic!("{chosen:?} {possible}: {found:?}, not {expected:?}"),
+                (found, expected) => {
+                    panic!("{chosen:?} {pod} {machine}: {found:?}, not {expected:?}")
+                }
             }
         }
     }

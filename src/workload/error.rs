@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::pebble::PebbleError;
 use super::{SERVER_VARIABLE, Service};
 
 /// Why a process or file did not do what was wanted.
@@ -68,12 +69,16 @@ pub enum WorkloadError {
         log: String,
     },
     /// The service did not end in time.
-    #[error("cannot stop {service} (process {pid}): it still runs after {} s", .waited.as_secs_f64())]
+    #[error(
+        "cannot stop {service}{}: it still runs after {} s",
+        .pid.map_or(String::new(), |pid| format!(" (process {pid})")),
+        .waited.as_secs_f64()
+    )]
     StillRunning {
         /// The service.
         service: Service,
-        /// Its process.
-        pid: u32,
+        /// Its process, if that can be known.
+        pid: Option<u32>,
         /// How long was waited.
         waited: Duration,
     },
@@ -141,6 +146,9 @@ pub enum WorkloadError {
         /// What happened.
         reason: String,
     },
+    /// Pebble did not do what it was asked to.
+    #[error(transparent)]
+    Pebble(#[from] PebbleError),
     /// The server's binary does not tell its version.
     #[error("cannot learn the version of {}: {reason}", .program.display())]
     Version {
@@ -172,6 +180,7 @@ impl WorkloadError {
             | Self::NotRunning { .. }
             | Self::Process { .. }
             | Self::Tool { .. }
+            | Self::Pebble(_)
             | Self::File { .. }
             | Self::TooLarge { .. }
             | Self::Document { .. } => false,

@@ -54,7 +54,11 @@ pub(super) fn tail(path: &Path, offset: u64) -> String {
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    one_line(&String::from_utf8_lossy(&bytes))
+}
+
+/// Puts what was written on one line.
+pub(super) fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)

@@ -11,6 +11,7 @@ pub mod install;
 mod kept;
 mod layout;
 mod logs;
+mod owner;
 pub mod pebble;
 mod pid_file;
 mod process;
@@ -33,6 +34,7 @@ pub use error::{DataDirError, WorkloadError};
 pub use held::Hold;
 pub use kept::{Keep, KeptSet};
 pub use layout::Layout;
+pub use pebble::PebbleWorkload;
 pub use process::ProcessWorkload;
 pub use server::{SERVER_VARIABLE, ServerBinary};
 pub use systemd::SystemdWorkload;
@@ -78,6 +80,9 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Variables in addition to those that are inherited.
     pub environment: Vec<(String, String)>,
+    /// Name or address, and port, on which it takes connections once it serves; told to those who
+    /// send clients, if anybody does.
+    pub serves: Option<(String, u16)>,
 }
 
 impl Launch {
@@ -90,7 +95,15 @@ impl Launch {
             program: program.into(),
             args: args.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
+            serves: None,
         }
+    }
+
+    /// Says where it takes connections once it serves.
+    #[must_use]
+    pub fn serving_on(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.serves = Some((host.into(), port));
+        self
     }
 }
 
@@ -160,8 +173,8 @@ pub enum Stopped {
 /// A process that runs for a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// Its process id.
-    pub pid: u32,
+    /// Its process id; none in another container, which has numbers of its own.
+    pub pid: Option<u32>,
     /// When it was started.
     pub since: Timestamp,
 }
@@ -306,11 +319,17 @@ pub trait Backend {
 
 /// The ways in which processes are run.
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a process has one or two of them, never a list"
+)]
 pub enum Workload {
     /// Plain processes with pid files, children of no one.
     Process(ProcessWorkload),
     /// Services of systemd.
     Systemd(SystemdWorkload),
+    /// Services of Pebble in a container of the same pod.
+    Pebble(PebbleWorkload),
 }
 
 /// Names of the ways in which processes are run.
@@ -322,6 +341,8 @@ pub enum Kind {
     Process,
     /// Services of systemd.
     Systemd,
+    /// Services of Pebble in a container of the same pod.
+    Pebble,
 }
 
 impl Kind {
@@ -340,6 +361,7 @@ macro_rules! each {
         match $self {
             Workload::Process($backend) => $call,
             Workload::Systemd($backend) => $call,
+            Workload::Pebble($backend) => $call,
         }
     };
 }
@@ -417,6 +439,7 @@ impl Workload {
         match kind {
             Kind::Process => Self::Process(ProcessWorkload::new(layout)),
             Kind::Systemd => Self::Systemd(SystemdWorkload::new(layout, unit)),
+            Kind::Pebble => Self::Pebble(PebbleWorkload::new(layout)),
         }
     }
 
@@ -426,6 +449,7 @@ impl Workload {
         match self {
             Self::Process(_) => Kind::Process,
             Self::Systemd(_) => Kind::Systemd,
+            Self::Pebble(_) => Kind::Pebble,
         }
     }
 

@@ -55,7 +55,7 @@ impl PidFile {
 
     pub fn running(&self) -> Running {
         Running {
-            pid: self.pid,
+            pid: Some(self.pid),
             since: self.since,
         }
     }

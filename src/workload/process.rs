@@ -255,7 +255,7 @@ impl Backend for ProcessWorkload {
         };
         let still_running = |waited: Duration| WorkloadError::StillRunning {
             service,
-            pid: pid_file.pid,
+            pid: Some(pid_file.pid),
             waited,
         };
         send(service, &handle, how.signal)?;

@@ -17,7 +17,7 @@ use crate::limits::SERVER_VERSION_TIMEOUT;
 pub const SERVER_VARIABLE: &str = "VALKEY_OPERATOR_SERVER";
 
 /// Name of the server's binary on `PATH`.
-const PROGRAM: &str = "valkey-server";
+pub(super) const PROGRAM: &str = "valkey-server";
 
 /// The server's binary. Sentinel is the same one, called with `FILE --sentinel`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ async fn ask_version(program: &Path) -> Result<String, WorkloadError> {
 }
 
 /// Finds the version in a line such as `Valkey server v=8.0.1 sha=… malloc=…`.
-fn parse_version(text: &str) -> Option<String> {
+pub(super) fn parse_version(text: &str) -> Option<String> {
     let version = text
         .split_whitespace()
         .find_map(|word| word.strip_prefix("v="))?;

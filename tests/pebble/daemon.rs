@@ -48,6 +48,8 @@ pub struct Daemon {
     directory: tempfile::TempDir,
     child: Option<Child>,
     user: Option<u32>,
+    /// Where programs are found, if not as usual.
+    programs: Option<String>,
 }
 
 impl Daemon {
@@ -70,6 +72,7 @@ impl Daemon {
             directory,
             child: None,
             user,
+            programs: None,
         };
         daemon.run().await;
         daemon
@@ -100,6 +103,9 @@ impl Daemon {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
+        if let Some(programs) = &self.programs {
+            command.env("PATH", programs);
+        }
         self.child = Some(command.spawn().unwrap());
         let begun = Instant::now();
         while self.client.system_info().await.is_err() {
@@ -129,6 +135,12 @@ impl Daemon {
     pub async fn come_back(&mut self) {
         self.die();
         self.run().await;
+    }
+
+    /// Starts the container again, of an image that has its programs in `programs`.
+    pub async fn come_back_with_path(&mut self, programs: &str) {
+        self.programs = Some(programs.to_owned());
+        self.come_back().await;
     }
 }
 

@@ -7,6 +7,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod backend;
 mod client;
 mod daemon;
 mod strangers;

@@ -1,6 +1,7 @@
 //! Services that Pebble runs in a container of the same pod.
 
 mod answers;
+mod backend;
 mod client;
 mod error;
 mod exec;
@@ -11,6 +12,7 @@ mod transport;
 pub use answers::{
     Change, CheckInfo, Current, FileInfo, LogLine, Notice, ServiceInfo, SystemInfo, Task,
 };
+pub use backend::{CONTAINER, IMAGE_USER, PebbleWorkload};
 pub use client::{Changes, NoticesQuery, ServicesAction};
 pub use error::PebbleError;
 pub use exec::{Exec, ExecOutput};

@@ -219,11 +219,12 @@ impl Client {
         request: Request<Body>,
         limit: Duration,
     ) -> Result<Bytes, PebbleError> {
-        limited(what, limit, async {
+        // On the heap: what waits for a connection is large, and most callers keep several.
+        let asked = Box::pin(async {
             let (response, _connection) = self.send(what, request).await?;
             collect(what, response.into_body()).await
-        })
-        .await
+        });
+        limited(what, limit, asked).await
     }
 
     /// Makes a call with JSON both ways.

@@ -30,6 +30,7 @@ pub use systemctl::run as run_tool;
 use self::systemctl::{Shown, journal, show, systemctl};
 use self::unit_file::{Readiness, UnitFile, notifies};
 use super::files::{self, blocking};
+use super::owner;
 use super::pid_file::PidFile;
 use super::process::{ended, ended_at_once, send, watch};
 use super::server::{self, ServerBinary};
@@ -354,15 +355,7 @@ impl Backend for SystemdWorkload {
     async fn make_dirs(&self) -> Result<(), WorkloadError> {
         let owner = user::ensure(&self.names.user()).await?;
         self.plain.make_dirs().await?;
-        let layout = self.plain.layout().clone();
-        blocking(move || {
-            user::let_pass(layout.storage())?;
-            for directory in [layout.data(), layout.sentinel(), layout.config()] {
-                user::give(&directory, owner)?;
-            }
-            Ok(())
-        })
-        .await
+        owner::give_dirs(self.plain.layout(), owner).await
     }
 
     async fn start(&self, service: Service, launch: &Launch) -> Result<Running, WorkloadError> {
@@ -424,14 +417,14 @@ impl Backend for SystemdWorkload {
             } else {
                 Err(WorkloadError::StillRunning {
                     service,
-                    pid: 0,
+                    pid: None,
                     waited: how.grace,
                 })
             };
         };
         let still_running = |waited: Duration| WorkloadError::StillRunning {
             service,
-            pid: pid_file.pid,
+            pid: Some(pid_file.pid),
             waited,
         };
         let handle = watch(service, handle)?;
@@ -466,19 +459,11 @@ impl Backend for SystemdWorkload {
     }
 
     async fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WorkloadError> {
-        let layout = self.plain.layout();
-        let theirs = [layout.data(), layout.sentinel(), layout.config()]
-            .iter()
-            .any(|directory| path.starts_with(directory));
-        if !theirs {
+        if !owner::is_theirs(self.plain.layout(), path) {
             return self.plain.write(path, bytes, mode).await;
         }
         let owner = user::ensure(&self.names.user()).await?;
-        let (path, bytes) = (path.to_owned(), bytes.to_owned());
-        blocking(move || {
-            files::write_atomic_for(&path, &bytes, mode, Some((owner.user, owner.group)))
-        })
-        .await
+        owner::write(path, bytes, mode, owner).await
     }
 
     async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {

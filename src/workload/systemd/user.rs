@@ -1,24 +1,14 @@
-//! The system user that server and Sentinel run as, and what belongs to it.
+//! The system user that server and Sentinel run as.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::Path;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::systemctl::run;
 use crate::limits::USER_TOOL_LIMIT;
 use crate::workload::WorkloadError;
-
-/// Numeric ids of a user and its group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// The user.
-    pub user: u32,
-    /// The group.
-    pub group: u32,
-}
+use crate::workload::owner::Owner;
 
 /// Finds a user; none if there is none of this name.
 ///
@@ -70,58 +60,6 @@ pub async fn remove(name: &str) -> Result<(), WorkloadError> {
     if find(name)?.is_some() {
         run("/usr/sbin/userdel", &[name], USER_TOOL_LIMIT).await?;
         info!(user = name, "System user removed");
-    }
-    Ok(())
-}
-
-/// Gives a directory with all that is in it to `owner`, unless it has it already.
-///
-/// The directory itself comes last: if that is interrupted, all of it is done again. Links are not
-/// followed, and what is on another file system is left alone.
-pub fn give(directory: &Path, owner: Owner) -> Result<(), WorkloadError> {
-    let found =
-        fs::symlink_metadata(directory).map_err(WorkloadError::file("look at", directory))?;
-    if !found.is_dir() {
-        return Err(
-            WorkloadError::file("give to the service's user", directory)(
-                io::ErrorKind::NotADirectory.into(),
-            ),
-        );
-    }
-    if (found.uid(), found.gid()) == (owner.user, owner.group) {
-        return Ok(());
-    }
-    warn!(path = %directory.display(), user = owner.user, "Giving files to the service's user");
-    give_all(directory, owner, found.dev())
-        .map_err(WorkloadError::file("give to the service's user", directory))
-}
-
-fn give_all(path: &Path, owner: Owner, device: u64) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    if found.dev() != device {
-        return Ok(());
-    }
-    if found.is_dir() {
-        for entry in fs::read_dir(path)? {
-            give_all(&entry?.path(), owner, device)?;
-        }
-    }
-    lchown(path, Some(owner.user), Some(owner.group))
-}
-
-/// Lets other users pass through a directory, which they need to reach their own below it.
-pub fn let_pass(directory: &Path) -> Result<(), WorkloadError> {
-    let fail = || WorkloadError::file("open for the service's user", directory);
-    let mode = fs::metadata(directory)
-        .map_err(fail())?
-        .permissions()
-        .mode();
-    if mode & 0o011 != 0o011 {
-        fs::set_permissions(
-            directory,
-            fs::Permissions::from_mode((mode & 0o7777) | 0o011),
-        )
-        .map_err(fail())?;
     }
     Ok(())
 }
