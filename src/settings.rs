@@ -47,7 +47,7 @@ pub fn server(
             .transpose()?,
         min_replicas_to_write: 0,
         start_from: StartFrom::Persistence,
-        memory_total_bytes: observer::memory_bytes(),
+        memory_total_bytes: workload.memory_bytes(),
         options: charm.options.clone(),
     })
 }
@@ -94,7 +94,7 @@ fn sample(charm: &Charm) -> Option<ServerSettings> {
         replicaof: None,
         min_replicas_to_write: 0,
         start_from: StartFrom::Persistence,
-        memory_total_bytes: observer::memory_bytes(),
+        memory_total_bytes: charm.workload.as_ref().and_then(Workload::memory_bytes),
         options: charm.options.clone(),
     })
 }

@@ -43,7 +43,8 @@ pub(super) async fn open(charm: &mut Charm) {
     let layout = Layout::new(location, run_dir(&charm.env));
     let workload = match Workload::new(kind, layout, charm.juju.me.as_str()) {
         Workload::Systemd(systemd) => Workload::Systemd(accompanied(systemd)),
-        other @ (Workload::Process(_) | Workload::Pebble(_)) => other,
+        Workload::Pebble(pebble) => Workload::Pebble(pebble.with_memory().await),
+        plain @ Workload::Process(_) => plain,
     };
     if let Err(problem) = prepare(&workload).await {
         // With its cause: that something else has the name, that the disk is full.
@@ -186,28 +187,6 @@ pub(super) async fn look(
 fn uptime_s() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/uptime").ok()?;
     text.split('.').next()?.trim().parse().ok()
-}
-
-/// Returns the memory that a share in option `maxmemory` refers to: the machine's, or less where a
-/// control group grants less.
-#[must_use]
-pub fn memory_bytes() -> Option<u64> {
-    let total = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemTotal:"))?;
-            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kib.checked_mul(1024)
-        });
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok());
-    match (total, group) {
-        (Some(total), Some(group)) => Some(total.min(group)),
-        (total, group) => total.or(group),
-    }
 }
 
 #[cfg(test)]

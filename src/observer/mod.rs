@@ -11,5 +11,4 @@ pub(crate) use self::users::{SystemUsersProblem, system_users, with_system_users
 pub use self::{
     juju_side::{begin, refresh_leaving},
     live::{endpoint, look, sentinel_client, server_client},
-    local::memory_bytes,
 };

@@ -11,6 +11,7 @@ pub mod install;
 mod kept;
 mod layout;
 mod logs;
+mod memory;
 mod owner;
 pub mod pebble;
 mod pid_file;
@@ -351,6 +352,7 @@ impl Kind {
     pub const fn is_pod(self) -> bool {
         match self {
             Self::Process | Self::Systemd => false,
+            Self::Pebble => true,
         }
     }
 }
@@ -450,6 +452,16 @@ impl Workload {
             Self::Process(_) => Kind::Process,
             Self::Systemd(_) => Kind::Systemd,
             Self::Pebble(_) => Kind::Pebble,
+        }
+    }
+
+    /// Returns the memory in bytes that a share in option `maxmemory` refers to: the machine's, or less
+    /// where a control group grants less; none if that is not known.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Process(_) | Self::Systemd(_) => memory::here(),
+            Self::Pebble(pebble) => pebble.memory_bytes(),
         }
     }
 

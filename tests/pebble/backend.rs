@@ -406,6 +406,21 @@ async fn a_real_server_and_sentinel_serve_and_a_pod_is_ready_while_they_do() {
 }
 
 #[tokio::test]
+async fn the_memory_is_that_of_the_other_container() {
+    let mut unit = Unit::new().await;
+    let here = Workload::new(Kind::Process, unit.layout().clone(), "valkey/0").memory_bytes();
+    let Workload::Pebble(pebble) = unit.workload.clone() else {
+        panic!("another way of running processes")
+    };
+    assert_eq!(pebble.memory_bytes(), None, "not asked yet");
+    // Both are of this machine here, so both say the same.
+    assert!(here.is_some());
+    assert_eq!(pebble.clone().with_memory().await.memory_bytes(), here);
+    unit.daemon.die();
+    assert_eq!(pebble.with_memory().await.memory_bytes(), None);
+}
+
+#[tokio::test]
 async fn an_image_without_a_server_is_told_from_a_container_that_is_not_up() {
     let mut unit = Unit::new().await;
     unit.daemon.die();

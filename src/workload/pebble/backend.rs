@@ -32,7 +32,7 @@ use crate::workload::process::ended_at_once;
 use crate::workload::server::{self, SERVER_VARIABLE, ServerBinary};
 use crate::workload::{
     Backend, DataPresence, Keep, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus,
-    Signal, Stop, Stopped, WorkloadError, files, logs,
+    Signal, Stop, Stopped, WorkloadError, files, logs, memory,
 };
 
 /// Name of the container in the charm's metadata.
@@ -53,6 +53,8 @@ pub struct PebbleWorkload {
     client: Client,
     /// Who works with the files, if this process may give them away.
     owner: Option<Owner>,
+    /// The other container's memory in bytes, once it was asked for.
+    memory_bytes: Option<u64>,
     /// Does what has nothing to do with Pebble: files, data, the watcher.
     plain: ProcessWorkload,
 }
@@ -186,8 +188,30 @@ impl PebbleWorkload {
                 user: IMAGE_USER,
                 group: IMAGE_USER,
             }),
+            memory_bytes: None,
             plain: ProcessWorkload::new(layout),
         }
+    }
+
+    /// Asks how much memory the other container has: its limit is not that of this one.
+    #[must_use]
+    pub async fn with_memory(mut self) -> Self {
+        let read = async |path| {
+            let mut text = Vec::new();
+            let found = self.client.read_file(path, &mut text).await;
+            found.ok().flatten()?;
+            String::from_utf8(text).ok()
+        };
+        let (machine, group) =
+            Box::pin(async { tokio::join!(read(memory::MACHINE), read(memory::GROUP)) }).await;
+        self.memory_bytes = memory::least(machine.as_deref(), group.as_deref());
+        self
+    }
+
+    /// Returns the other container's memory in bytes, if it was asked for and answered.
+    #[must_use]
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.memory_bytes
     }
 
     /// Returns the way to Pebble.
