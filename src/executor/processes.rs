@@ -8,8 +8,8 @@ use tracing::warn;
 use crate::{
     charm::{Charm, WatchFile},
     limits::{
-        FILE_TIME_GRAIN, POLL_MIN, REPLICAS_MAX, SERVER_PORT, SERVER_START_LIMIT, SERVER_STOP_LIMIT,
-        SMALL_STOP_LIMIT,
+        FILE_TIME_GRAIN, POLL_MIN, REPLICAS_MAX, SERVER_PORT, SERVER_START_LIMIT,
+        SERVER_STOP_LIMIT, SMALL_STOP_LIMIT,
     },
     observer::{sentinel_client, server_client},
     planner::{Intent, Observation, peer_data::Identity},
@@ -393,7 +393,7 @@ async fn is_of_another_charm(workload: &Workload) -> bool {
     };
     // What cannot be told is left alone.
     let (Some(runs), Some(own)) = (
-        file(&format!("/proc/{}/exe", watch.pid)),
+        watch.pid.and_then(|pid| file(&format!("/proc/{pid}/exe"))),
         file("/proc/self/exe"),
     ) else {
         return false;
