@@ -89,6 +89,8 @@ pub struct Cluster {
     pub(super) processes: u32,
     pub(super) acknowledged: Vec<Acknowledged>,
     pub(super) took: Millis,
+    /// Rises with every announcement, start and end of a process.
+    pub(super) stirred: u64,
     pub(super) resyncs_partial: u64,
     pub(super) resyncs_full: u64,
 }
@@ -110,6 +112,7 @@ impl Cluster {
             processes: 0,
             acknowledged: Vec::new(),
             took: 0,
+            stirred: 0,
             resyncs_partial: 0,
             resyncs_full: 0,
         }
@@ -209,7 +212,7 @@ impl Cluster {
 
     /// Returns the number of an address, new or known.
     pub(super) fn addr(&mut self, name: &str) -> Addr {
-        if let Some(addr) = self.names.iter().position(|known| known == name) {
+        if let Some(addr) = self.number(name) {
             return addr;
         }
         self.names.push(name.to_owned());
@@ -228,8 +231,16 @@ impl Cluster {
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Host> {
-        let addr = self.names.iter().position(|known| known == name)?;
-        self.at[addr]
+        self.at[self.number(name)?]
+    }
+
+    /// Returns the number of a known address.
+    fn number(&self, name: &str) -> Option<Addr> {
+        // Addresses differ in their last digit most of the time, and this is asked for every command.
+        let last = name.as_bytes().last();
+        self.names
+            .iter()
+            .position(|known| known.as_bytes().last() == last && known == name)
     }
 
     /// Adds a machine with an empty disk, at an address that nobody has.
@@ -505,6 +516,7 @@ impl Cluster {
             (None, Some(data)) => server.data = self.histories.reload(data, new_id),
             (None, None) => server.data = self.histories.root(new_id),
         }
+        self.stirred += 1;
         server.process = Some(process);
         server.run_id = run_id;
         server.phase = phase;
@@ -544,6 +556,7 @@ impl Cluster {
         if server.process.is_none() {
             return;
         }
+        self.stirred += 1;
         // While a copy is read, the disk still holds what was there before.
         let settled = !server.is_loading() && !self.hosts[host].full_disk;
         if self.timings.append_only && settled {
@@ -623,13 +636,7 @@ impl Cluster {
     /// Returns what is on and runs on a machine.
     pub fn local(&self, name: &str) -> LocalFacts {
         let machine = &self.hosts[self.host(name)];
-        let process = |runs| {
-            if runs {
-                Process::Running
-            } else {
-                Process::Stopped
-            }
-        };
+        let (server, sentinel) = self.processes_on(name);
         let held = if machine.server.process.is_some() {
             Some(machine.server.data)
         } else {
@@ -639,13 +646,8 @@ impl Cluster {
                 .or_else(|| machine.disk.snapshot.map(|(data, _)| data))
         };
         LocalFacts {
-            server: process(machine.server.process.is_some()),
-            sentinel: process(
-                machine
-                    .sentinel
-                    .as_ref()
-                    .is_none_or(|s| s.process.is_some()),
-            ),
+            server,
+            sentinel,
             has_data: machine.disk.log.is_some() || machine.disk.snapshot.is_some(),
             has_log: machine.disk.log.is_some(),
             has_snapshot: machine.disk.snapshot.is_some(),
@@ -677,8 +679,31 @@ impl Cluster {
             channel,
             host: self.names[about].clone(),
         };
+        self.stirred += 1;
         self.hosts[host].said.push(announcement);
         self.hosts[host].said_in_all += 1;
+    }
+
+    /// Returns a number that rises when something is announced and when a process starts or ends.
+    pub const fn stirred(&self) -> u64 {
+        self.stirred
+    }
+
+    /// Returns whether the server and Sentinel run on a machine.
+    pub fn processes_on(&self, name: &str) -> (Process, Process) {
+        let machine = &self.hosts[self.host(name)];
+        let process = |runs| {
+            if runs {
+                Process::Running
+            } else {
+                Process::Stopped
+            }
+        };
+        let sentinel = machine.sentinel.as_ref();
+        (
+            process(machine.server.process.is_some()),
+            process(sentinel.is_none_or(|s| s.process.is_some())),
+        )
     }
 
     /// Returns what the local Sentinel announced since the last call.

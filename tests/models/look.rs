@@ -13,6 +13,19 @@ use super::data::hex;
 use super::sentinel::State;
 use super::server::{Host, Link};
 
+/// What a watcher sees of the processes beside it.
+#[derive(Debug)]
+pub struct WatchedFacts<'a> {
+    /// Replication id.
+    pub history: String,
+    /// Offset in bytes.
+    pub offset: u64,
+    /// Whether it is a primary.
+    pub primary: bool,
+    /// Host that its Sentinel names as primary, and the epoch of that.
+    pub named: Option<(&'a str, u64)>,
+}
+
 impl Cluster {
     pub(super) fn server_facts(&self, host: Host) -> ServerFacts {
         let server = &self.hosts[host].server;
@@ -158,6 +171,25 @@ impl Cluster {
                 .then(|| "the last write to the append-only file failed".to_owned()),
             keys: facts.keys,
             version: None,
+        })
+    }
+
+    /// Looks at the local server and Sentinel as the watcher on `name` does; nothing when one does not answer,
+    /// or when the server has nothing to tell: it loads, or is a replica whose link is down.
+    pub fn watched(&mut self, name: &str) -> Option<WatchedFacts<'_>> {
+        let host = self.server_for(name, name, &ServerCommand::Info).ok()?;
+        self.sentinel_for(name, name).ok()?;
+        let server = &self.hosts[host].server;
+        if server.is_loading() || !server.link_up() {
+            return None;
+        }
+        let sentinel = self.hosts[host].sentinel.as_deref();
+        let group = sentinel.and_then(|sentinel| sentinel.group.as_ref());
+        Some(WatchedFacts {
+            history: self.histories.id(server.data.branch),
+            offset: server.data.offset,
+            primary: server.is_primary(),
+            named: group.map(|group| (self.names[group.named()].as_str(), group.config_epoch)),
         })
     }
 

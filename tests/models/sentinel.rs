@@ -413,9 +413,11 @@ impl Cluster {
             sentinel.group = Some(Group::new(monitor, start.quorum, down_after, now));
         }
         machine.disk.sentinel = Some(sentinel.file());
+        self.stirred += 1;
     }
 
     pub(super) fn end_sentinel(&mut self, host: Host) {
+        self.stirred += 1;
         if let Some(sentinel) = &mut self.hosts[host].sentinel {
             **sentinel = Sentinel::stopped();
         }

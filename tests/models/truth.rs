@@ -109,13 +109,16 @@ impl Cluster {
 
     /// Returns each host whose server runs as a primary.
     pub fn primaries(&self) -> Vec<&str> {
+        self.each_primary().collect()
+    }
+
+    /// As [`Self::primaries`], one after another.
+    pub fn each_primary(&self) -> impl Iterator<Item = &str> {
         let primaries = self
             .hosts
             .iter()
             .filter(|machine| machine.server.process.is_some() && machine.server.is_primary());
-        primaries
-            .map(|machine| self.names[machine.addr].as_str())
-            .collect()
+        primaries.map(|machine| self.names[machine.addr].as_str())
     }
 
     /// Counts resynchronisations so far: partial ones, and full ones.

@@ -1,5 +1,7 @@
 //! Clients that write all the time; what was acknowledged is written down by the models.
 
+use std::rc::Rc;
+
 use crate::{
     models::{Failure, Millis, Reply, SentinelCommand, ServerCommand},
     world::{Ctx, World},
@@ -24,7 +26,7 @@ const PERIOD: Millis = 100;
 
 /// Writes until the life ends.
 pub async fn run(ctx: Ctx, kind: Kind, client: u32) {
-    let mut at: Option<String> = None;
+    let mut at: Option<Rc<str>> = None;
     let mut writes = 0_u64;
     loop {
         ctx.sleep(PERIOD).await;
@@ -37,7 +39,7 @@ pub async fn run(ctx: Ctx, kind: Kind, client: u32) {
             at = at.take().filter(|host| world.exists(host));
             let Some(host) = at.clone() else { return 200 };
             let from = if kind == Kind::Stays {
-                host.as_str()
+                &*host
             } else {
                 CLIENT_HOST
             };
@@ -73,11 +75,11 @@ pub async fn run(ctx: Ctx, kind: Kind, client: u32) {
     }
 }
 
-fn find(world: &mut World, kind: Kind) -> Option<String> {
-    let mut hosts: Vec<String> = world
+fn find(world: &mut World, kind: Kind) -> Option<Rc<str>> {
+    let mut hosts: Vec<Rc<str>> = world
         .machines
         .values()
-        .map(|machine| machine.host.clone())
+        .map(|machine| Rc::from(machine.host.as_str()))
         .collect();
     if hosts.is_empty() {
         return None;
@@ -90,13 +92,13 @@ fn find(world: &mut World, kind: Kind) -> Option<String> {
                 .cluster
                 .sentinel_command(CLIENT_HOST, host, &SentinelCommand::Look)
             {
-                Ok(Reply::Sentinel(facts)) => facts.view.map(|view| view.primary),
+                Ok(Reply::Sentinel(facts)) => facts.view.map(|view| Rc::from(view.primary)),
                 _ => None,
             }
         }),
         Kind::Polls | Kind::Stays => hosts.into_iter().find(|host| {
             let from = if kind == Kind::Stays {
-                host.as_str()
+                &**host
             } else {
                 CLIENT_HOST
             };

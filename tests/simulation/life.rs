@@ -9,6 +9,7 @@ use crate::{
     person,
     script::Script,
     time::Sim,
+    watcher,
     world::{Ctx, Deciders, Trace, World},
 };
 
@@ -19,6 +20,9 @@ pub const SETTLE_LIMIT: Millis = 800_000;
 
 /// How long clients write on once everything has settled.
 const AFTERMATH: Millis = 8_000;
+
+/// Time between two looks at a life that goes on although everything has settled.
+const CALM_LOOK: Millis = 60_000;
 
 /// How a life went.
 #[derive(Debug)]
@@ -72,15 +76,23 @@ pub fn play(script: &Script, deciders: Deciders, verbose: bool, until: Millis) -
     let mut look_at = last + 5_000;
     let mut settled_since: Option<Millis> = None;
     let mut unsettled_since = last;
+    let mut stirred = 0;
     loop {
         let now = sim.next().unwrap_or(deadline).min(deadline);
         ctx.with(|world| world.cluster.advance(now));
         sim.run_until(now);
+        ctx.with(|world| watcher::tell(world, &mut stirred));
         if now < look_at && now < deadline {
             continue;
         }
-        look_at = now + 2_000;
         let why = ctx.with(oracles::unsettled);
+        // Once all is well and nothing more befalls it, it is enough to look now and then.
+        let well = settled_since.is_some_and(|since| why.is_none() && now >= since + AFTERMATH);
+        look_at = if well && now < until {
+            until.min(now + CALM_LOOK)
+        } else {
+            now + 2_000
+        };
         let late = now >= deadline || (why.is_some() && now >= unsettled_since + SETTLE_LIMIT);
         if late {
             ctx.with(|world| {

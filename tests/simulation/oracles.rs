@@ -572,14 +572,6 @@ impl Oracles {
 
     /// Notes who is primary now.
     fn primaries_are(&mut self, now: Millis, primaries: &[&str]) {
-        if self
-            .primaries
-            .iter()
-            .map(String::as_str)
-            .eq(primaries.iter().copied())
-        {
-            return;
-        }
         for host in primaries {
             if !self.primaries.iter().any(|known| known == host) {
                 self.promoted.push((now, (*host).to_owned()));
@@ -673,8 +665,12 @@ pub async fn watch(ctx: Ctx) {
         ctx.sleep(LOOK).await;
         ctx.with(|world| {
             let now = world.now();
-            if world.juju.alive().is_empty() {
+            if world.juju.none_alive() {
                 world.oracles.gone_at = Some(now);
+            }
+            let known = world.oracles.primaries.iter().map(String::as_str);
+            if known.eq(world.cluster.each_primary()) {
+                return;
             }
             let World {
                 cluster,

@@ -20,8 +20,22 @@ pub type Group = Option<u8>;
 /// A running task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskId {
-    slot: usize,
+    slot: u32,
     generation: u32,
+}
+
+/// A moment at which a task looks around; those at the same moment come in the order of their making.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Appointment {
+    at: Millis,
+    sequence: u64,
+    task: TaskId,
+}
+
+impl TaskId {
+    const fn slot(self) -> usize {
+        self.slot as usize
+    }
 }
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
@@ -37,7 +51,7 @@ struct Core {
     now: Cell<Millis>,
     sequence: Cell<u64>,
     current: Cell<Option<TaskId>>,
-    timers: RefCell<BinaryHeap<Reverse<(Millis, u64, TaskId)>>>,
+    timers: RefCell<BinaryHeap<Reverse<Appointment>>>,
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
     frozen: RefCell<BTreeMap<u8, Vec<TaskId>>>,
@@ -86,7 +100,7 @@ impl Sim {
         entry.future = Some(boxed);
         entry.alive = true;
         let task = TaskId {
-            slot,
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
             generation: entry.generation,
         };
         drop(slots);
@@ -98,7 +112,7 @@ impl Sim {
     pub fn cancel(&self, task: TaskId) {
         let gone = {
             let mut slots = self.0.slots.borrow_mut();
-            let entry = &mut slots[task.slot];
+            let entry = &mut slots[task.slot()];
             if entry.generation != task.generation || !entry.alive {
                 return;
             }
@@ -107,7 +121,7 @@ impl Sim {
         };
         // A task that runs now gives its slot back itself.
         if gone.is_some() {
-            self.0.free.borrow_mut().push(task.slot);
+            self.0.free.borrow_mut().push(task.slot());
         }
         drop(gone);
     }
@@ -123,7 +137,7 @@ impl Sim {
         self.0
             .timers
             .borrow_mut()
-            .push(Reverse((at, sequence, task)));
+            .push(Reverse(Appointment { at, sequence, task }));
     }
 
     /// Stops the time of a group; what falls due meanwhile waits.
@@ -141,7 +155,7 @@ impl Sim {
 
     /// Returns the next appointment.
     pub fn next(&self) -> Option<Millis> {
-        self.0.timers.borrow().peek().map(|Reverse((at, _, _))| *at)
+        self.0.timers.borrow().peek().map(|Reverse(next)| next.at)
     }
 
     /// Runs every task whose appointment is due at `now`, in order.
@@ -151,8 +165,8 @@ impl Sim {
             let due = {
                 let mut timers = self.0.timers.borrow_mut();
                 match timers.peek() {
-                    Some(Reverse((at, _, _))) if *at <= now => {
-                        timers.pop().map(|Reverse((_, _, task))| task)
+                    Some(Reverse(next)) if next.at <= now => {
+                        timers.pop().map(|Reverse(next)| next.task)
                     }
                     _ => None,
                 }
@@ -165,7 +179,7 @@ impl Sim {
     fn poll(&self, task: TaskId) {
         let taken = {
             let mut slots = self.0.slots.borrow_mut();
-            let entry = &mut slots[task.slot];
+            let entry = &mut slots[task.slot()];
             if entry.generation != task.generation || !entry.alive {
                 return;
             }
@@ -184,13 +198,13 @@ impl Sim {
             .poll(&mut Context::from_waker(Waker::noop()));
         self.0.current.set(before);
         let mut slots = self.0.slots.borrow_mut();
-        let entry = &mut slots[task.slot];
+        let entry = &mut slots[task.slot()];
         if polled.is_pending() && entry.alive {
             entry.future = Some(future);
         } else {
             entry.alive = false;
             drop(slots);
-            self.0.free.borrow_mut().push(task.slot);
+            self.0.free.borrow_mut().push(task.slot());
             drop(future);
         }
     }
@@ -211,6 +225,18 @@ impl Sim {
             until,
             polled: false,
         }
+    }
+
+    /// Lets the task that runs now look around at `at`, wherever it waits then.
+    pub fn appoint_me(&self, at: Millis) {
+        if let Some(me) = self.me() {
+            self.appoint(at, me);
+        }
+    }
+
+    /// Waits until the next of this task's appointments, or until somebody calls [`Self::wake`].
+    pub const fn told() -> Told {
+        Told { polled: false }
     }
 
     /// Returns the task that runs now.
@@ -262,6 +288,23 @@ impl Future for Woken {
             self.sim.appoint(self.until, me);
         }
         Poll::Pending
+    }
+}
+
+/// A wait for the next moment at which the task looks around.
+pub struct Told {
+    polled: bool,
+}
+
+impl Future for Told {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.polled, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 

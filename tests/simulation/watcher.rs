@@ -3,7 +3,7 @@
 use valkey_operator::{
     limits::{WAKE_RETRY_MAX, WAKE_SPACING, WATCH_PERIOD},
     planner::{
-        observation::{Process, Role},
+        observation::Process,
         record::{Watched, watched},
     },
 };
@@ -11,10 +11,11 @@ use valkey_operator::{
 use crate::{
     models::Millis,
     steps::ms,
+    time::Sim,
     world::{Ctx, World},
 };
 
-/// How often the model of the watcher looks; the real one is told at once.
+/// Within which time the model of the watcher notices something; the real one is told at once.
 const PERIOD: Millis = 100;
 
 /// The waker: one call at a time, repeated until it worked.
@@ -25,6 +26,19 @@ struct Waker {
     pause: Millis,
 }
 
+/// Lets the watchers look around if anything was announced, or a process started or ended, since `stirred`.
+pub fn tell(world: &World, stirred: &mut u64) {
+    if *stirred == world.cluster.stirred() {
+        return;
+    }
+    *stirred = world.cluster.stirred();
+    for machine in world.machines.values() {
+        if let Some(watch) = &machine.watch {
+            world.sim.wake(watch.task);
+        }
+    }
+}
+
 /// Watches until it is stopped.
 pub async fn run(ctx: Ctx, unit: u8) {
     let mut waker = Waker {
@@ -32,6 +46,7 @@ pub async fn run(ctx: Ctx, unit: u8) {
         ..Waker::default()
     };
     let mut before = (Process::Stopped, Process::Stopped);
+    let begun = ctx.sim.now();
     let mut heard = ctx.with(|world| {
         let host = world.host(unit).unwrap_or_default().to_owned();
         if let Some(known) = world.juju.units.get_mut(&unit) {
@@ -39,29 +54,40 @@ pub async fn run(ctx: Ctx, unit: u8) {
         }
         world.cluster.announced(&host)
     });
-    let mut tick_at = ctx.sim.now();
+    let mut tick_at = begun + PERIOD;
+    let mut appointed: Vec<Millis> = Vec::new();
     loop {
-        ctx.sleep(PERIOD).await;
+        let now = ctx.sim.now();
+        let due = waker.due().map_or(tick_at, |wake_at| wake_at.min(tick_at));
+        appointed.retain(|at| *at > now);
+        if due > now && !appointed.contains(&due) {
+            appointed.push(due);
+            ctx.sim.appoint_me(due);
+        }
+        Sim::told().await;
+        let late = (ctx.sim.now() - begun) % PERIOD;
+        if late > 0 {
+            ctx.sleep(PERIOD - late).await;
+        }
         let going = ctx.with(|world| {
             let now = world.now();
             let Some(machine) = world.machines.get(&unit) else {
                 return false;
             };
-            let host = machine.host.clone();
-            let facts = world.cluster.local(&host);
-            let processes = (facts.server, facts.sentinel);
+            let host = machine.host.as_str();
+            let processes = world.cluster.processes_on(host);
             let ended = |before, after| before == Process::Running && after == Process::Stopped;
             let mut wake = ended(before.0, processes.0)
                 || ended(before.1, processes.1)
                 // What was announced while nobody listened is lost: look again.
                 || (before.1 == Process::Stopped && processes.1 == Process::Running);
             before = processes;
-            let announced = world.cluster.announced(&host);
+            let announced = world.cluster.announced(host);
             if announced != heard {
                 heard = announced;
                 wake |= world
                     .cluster
-                    .announcements(&host)
+                    .announcements(host)
                     .iter()
                     .any(|announcement| matters(announcement.channel));
             }
@@ -74,7 +100,7 @@ pub async fn run(ctx: Ctx, unit: u8) {
                     machine.wake = None;
                     wake = true;
                 }
-                record(world, unit, &host);
+                record(world, unit);
             }
             if wake && waker.wanted_at.is_none() {
                 waker.wanted_at = Some(now + ms(WAKE_SPACING));
@@ -89,6 +115,11 @@ pub async fn run(ctx: Ctx, unit: u8) {
 }
 
 impl Waker {
+    /// Returns when it calls next, if nothing happens before.
+    fn due(&self) -> Option<Millis> {
+        self.wanted_at.filter(|_| !self.in_flight)
+    }
+
     fn serve(&mut self, world: &mut World, unit: u8, now: Millis) {
         let deaf = world.machines[&unit].deaf_until > now;
         let Some(known) = world.juju.units.get_mut(&unit) else {
@@ -139,36 +170,27 @@ fn matters(channel: &str) -> bool {
 }
 
 /// Writes down how far the local data is, as `src/watch/position.rs`.
-fn record(world: &mut World, unit: u8, host: &str) {
-    if !world.machines[&unit].mounted {
+fn record(world: &mut World, unit: u8) {
+    let now = world.unix_now();
+    let Some(machine) = world.machines.get_mut(&unit) else {
+        return;
+    };
+    if !machine.mounted {
         return;
     }
-    let Ok(server) = world.cluster.look_at_server(host, host) else {
+    let Some(facts) = world.cluster.watched(&machine.host) else {
         return;
     };
     let seen = Watched {
-        history: &server.history,
-        offset: server.offset,
-        primary: server.role == Role::Primary,
-        cut_off: matches!(server.role, Role::Replica { link_up: false, .. }),
-        loading: server.loading.is_some(),
+        history: &facts.history,
+        offset: facts.offset,
+        primary: facts.primary,
+        cut_off: false,
+        loading: false,
     };
-    if seen.loading || seen.cut_off {
-        return;
-    }
-    let Ok(sentinel) = world.cluster.look_at_sentinel(host, host) else {
-        return;
-    };
-    let named = sentinel
-        .monitor
-        .as_ref()
-        .map(|monitor| (monitor.primary.as_str(), monitor.epoch));
-    let known = world.machines[&unit].position.as_ref();
-    let Some(mut position) = watched(&seen, host, named, known, world.unix_now()) else {
-        return;
-    };
-    (world.deciders.position)(&mut position);
-    if let Some(machine) = world.machines.get_mut(&unit) {
+    let known = machine.position.as_ref();
+    if let Some(mut position) = watched(&seen, &machine.host, facts.named, known, now) {
+        (world.deciders.position)(&mut position);
         machine.position = Some(position);
     }
 }

@@ -250,6 +250,11 @@ impl Juju {
             .collect()
     }
 
+    /// Returns whether no unit lives.
+    pub fn none_alive(&self) -> bool {
+        self.units.values().all(|unit| unit.life != Life::Alive)
+    }
+
     /// Reads a unit's databag as the charm of `reader` does; `None` if it has not entered yet.
     pub fn read(&self, reader: u8, of: u8) -> Option<UnitData> {
         let unit = self.units.get(&of)?;
