@@ -71,6 +71,9 @@ fn join(seen: &Observation) -> Plan {
         let steps = vec![Step::ClaimData { generation }, serve(seen)];
         return Plan::act(steps, "serve, as the leader decided");
     }
+    if awaited(seen) {
+        return named_myself(seen, seen.members().len().max(seen.voters()));
+    }
     match &seen.app.founding {
         Some(founding) if !founding.done => {
             let reason = Reason::FounderNotReady(founding.unit.clone());
@@ -84,6 +87,15 @@ fn join(seen: &Observation) -> Plan {
         Some(_) => Plan::Wait(Reason::NoPrimary),
         None => Plan::Wait(Reason::NotFounded),
     }
+}
+
+/// Returns whether the members wait for this unit: it was the primary when it left, and a majority of them still
+/// names it.
+///
+/// It went alone, with its storage, and came back with it; whoever stayed holds less, or was not there.
+fn awaited(seen: &Observation) -> bool {
+    seen.recorded().is_some_and(|position| position.primary)
+        && matches!(seen.naming(), Naming::Agreed { host, .. } if host == seen.local.address)
 }
 
 /// Plans how a unit without the turn gets it.

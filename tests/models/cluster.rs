@@ -235,7 +235,7 @@ impl Cluster {
     }
 
     /// Returns the number of a known address.
-    fn number(&self, name: &str) -> Option<Addr> {
+    pub(super) fn number(&self, name: &str) -> Option<Addr> {
         // Addresses differ in their last digit most of the time, and this is asked for every command.
         let last = name.as_bytes().last();
         self.names

@@ -8,7 +8,7 @@ use super::api::{
     AttachedFacts, FailoverState, Failure, KnownReplica, KnownSentinel, SentinelFacts,
     SentinelView, ServerCommand, ServerFacts,
 };
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Contact};
 use super::data::hex;
 use super::sentinel::State;
 use super::server::{Host, Link};
@@ -172,6 +172,30 @@ impl Cluster {
             keys: facts.keys,
             version: None,
         })
+    }
+
+    /// Returns whether the server at `at` tells a client on `from` that it is a primary that has its data.
+    pub fn serves(&self, from: &str, at: &str) -> bool {
+        let Some((from, addr)) = self.find(from).zip(self.number(at)) else {
+            return false;
+        };
+        match self.contact_server(from, addr) {
+            Contact::Answers(host) => {
+                let server = &self.hosts[host].server;
+                server.is_primary() && !server.is_loading()
+            }
+            Contact::Refused | Contact::Silent => false,
+        }
+    }
+
+    /// Returns whom the Sentinel at `at` names to a client on `from`.
+    pub fn named_by(&self, from: &str, at: &str) -> Option<&str> {
+        let (from, addr) = (self.find(from)?, self.number(at)?);
+        let Contact::Answers(host) = self.contact_sentinel(from, addr) else {
+            return None;
+        };
+        let group = self.hosts[host].sentinel.as_deref()?.group.as_ref()?;
+        Some(&self.names[group.named()])
     }
 
     /// Looks at the local server and Sentinel as the watcher on `name` does; nothing when one does not answer,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::{
-    models::{Failure, Millis, Reply, SentinelCommand, ServerCommand},
+    models::{Failure, Millis, Reply, ServerCommand},
     world::{Ctx, World},
 };
 
@@ -76,36 +76,18 @@ pub async fn run(ctx: Ctx, kind: Kind, client: u32) {
 }
 
 fn find(world: &mut World, kind: Kind) -> Option<Rc<str>> {
-    let mut hosts: Vec<Rc<str>> = world
-        .machines
-        .values()
-        .map(|machine| Rc::from(machine.host.as_str()))
-        .collect();
-    if hosts.is_empty() {
+    let count = world.machines.len();
+    if count == 0 {
         return None;
     }
-    let first = world.rng.usize(0..hosts.len());
-    hosts.rotate_left(first);
+    let first = world.rng.usize(0..count);
+    let hosts = world.machines.values().map(|machine| machine.host.as_str());
+    let mut turned = hosts.clone().skip(first).chain(hosts.take(first));
+    let cluster = &world.cluster;
     match kind {
-        Kind::Follows => hosts.iter().find_map(|host| {
-            match world
-                .cluster
-                .sentinel_command(CLIENT_HOST, host, &SentinelCommand::Look)
-            {
-                Ok(Reply::Sentinel(facts)) => facts.view.map(|view| Rc::from(view.primary)),
-                _ => None,
-            }
-        }),
-        Kind::Polls | Kind::Stays => hosts.into_iter().find(|host| {
-            let from = if kind == Kind::Stays {
-                &**host
-            } else {
-                CLIENT_HOST
-            };
-            matches!(
-                world.cluster.server_command(from, host, &ServerCommand::Info),
-                Ok(Reply::Server(facts)) if facts.follows.is_none() && !facts.loading
-            )
-        }),
+        Kind::Follows => turned.find_map(|host| cluster.named_by(CLIENT_HOST, host)),
+        Kind::Polls => turned.find(|host| cluster.serves(CLIENT_HOST, host)),
+        Kind::Stays => turned.find(|host| cluster.serves(host, host)),
     }
+    .map(Rc::from)
 }

@@ -60,6 +60,7 @@ fn play_seeds(from: u64, count: u64) -> Vec<(u64, String)> {
     let virtual_ms = AtomicU64::new(0);
     let begun = Instant::now();
     let until = number("SIMULATE_UNTIL_MS").unwrap_or(0);
+    let units = number("SIMULATE_UNITS").and_then(|units| u8::try_from(units).ok());
     let most =
         usize::try_from(number("SIMULATE_FAILURES").unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     std::thread::scope(|scope| {
@@ -71,7 +72,8 @@ fn play_seeds(from: u64, count: u64) -> Vec<(u64, String)> {
                     if seed >= from + count || failed.lock().unwrap().len() >= most {
                         return;
                     }
-                    let script = generate::script(seed);
+                    let mut script = generate::script(seed);
+                    script.units = units.unwrap_or(script.units);
                     let outcome = std::panic::catch_unwind(|| {
                         life::play(&script, Deciders::real(), false, until)
                     });

@@ -152,3 +152,27 @@ fn hooks_that_are_killed_while_others_leave_keep_nobody_waiting() {
          70000 kill-hook 1 6",
     );
 }
+
+/// The primary went alone with its storage and came back with it; meanwhile another had returned as its replica,
+/// and each waited for the other.
+#[test]
+fn who_was_primary_and_comes_back_with_its_storage_serves_those_who_wait_for_it() {
+    holds(
+        "seed=951 units=3 juju=4.0
+         50000 lose-machine 1 972
+         140000 kill-unit 0
+         230000 detach-storage 2 743",
+    );
+    holds(
+        "seed=6034 units=2 juju=4.0
+         50000 kill-unit 0
+         80000 detach-storage 1 909",
+    );
+    holds(
+        "seed=1948 units=3 juju=3.6
+         10000 full-disk 1 29200
+         132918 detach-storage 0 839
+         134326 detach-storage 2 882
+         134512 remove-unit 1",
+    );
+}

@@ -218,27 +218,6 @@ impl Sim {
         }
     }
 
-    /// Waits until somebody calls [`Self::wake`], at most until `until`.
-    pub fn woken(&self, until: Millis) -> Woken {
-        Woken {
-            sim: self.clone(),
-            until,
-            polled: false,
-        }
-    }
-
-    /// Lets the task that runs now look around at `at`, wherever it waits then.
-    pub fn appoint_me(&self, at: Millis) {
-        if let Some(me) = self.me() {
-            self.appoint(at, me);
-        }
-    }
-
-    /// Waits until the next of this task's appointments, or until somebody calls [`Self::wake`].
-    pub const fn told() -> Told {
-        Told { polled: false }
-    }
-
     /// Returns the task that runs now.
     pub fn me(&self) -> Option<TaskId> {
         self.0.current.get()
@@ -269,30 +248,29 @@ impl Future for Sleep {
     }
 }
 
-/// A wait for somebody.
-pub struct Woken {
-    sim: Sim,
-    until: Millis,
-    polled: bool,
+/// The moments at which a task asked to be woken, so that it asks once for each.
+#[derive(Debug, Default)]
+pub struct Bell {
+    appointed: Vec<Millis>,
 }
 
-impl Future for Woken {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.polled {
-            return Poll::Ready(());
+impl Bell {
+    /// Waits until somebody calls [`Sim::wake`], at most until `until`; earlier moments that were asked for wake, too.
+    pub async fn wait(&mut self, sim: &Sim, until: Millis) {
+        let now = sim.now();
+        self.appointed.retain(|at| *at > now);
+        if !self.appointed.contains(&until)
+            && let Some(me) = sim.me()
+        {
+            self.appointed.push(until);
+            sim.appoint(until, me);
         }
-        self.polled = true;
-        if let Some(me) = self.sim.me() {
-            self.sim.appoint(self.until, me);
-        }
-        Poll::Pending
+        Told { polled: false }.await;
     }
 }
 
 /// A wait for the next moment at which the task looks around.
-pub struct Told {
+struct Told {
     polled: bool,
 }
 

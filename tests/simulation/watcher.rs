@@ -11,7 +11,7 @@ use valkey_operator::{
 use crate::{
     models::Millis,
     steps::ms,
-    time::Sim,
+    time::Bell,
     world::{Ctx, World},
 };
 
@@ -55,16 +55,10 @@ pub async fn run(ctx: Ctx, unit: u8) {
         world.cluster.announced(&host)
     });
     let mut tick_at = begun + PERIOD;
-    let mut appointed: Vec<Millis> = Vec::new();
+    let mut bell = Bell::default();
     loop {
-        let now = ctx.sim.now();
         let due = waker.due().map_or(tick_at, |wake_at| wake_at.min(tick_at));
-        appointed.retain(|at| *at > now);
-        if due > now && !appointed.contains(&due) {
-            appointed.push(due);
-            ctx.sim.appoint_me(due);
-        }
-        Sim::told().await;
+        bell.wait(&ctx.sim, due).await;
         let late = (ctx.sim.now() - begun) % PERIOD;
         if late > 0 {
             ctx.sleep(PERIOD - late).await;

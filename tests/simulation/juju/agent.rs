@@ -13,6 +13,7 @@ use crate::{
     hook,
     models::Millis,
     script::Variant,
+    time::Bell,
     world::{Ctx, World},
 };
 
@@ -68,6 +69,7 @@ const RETRY_MAX: Millis = 300_000;
 
 /// Runs the hooks of a unit until it is dead.
 pub async fn run(ctx: Ctx, unit: u8) {
+    let mut bell = Bell::default();
     loop {
         let (next, look_at) = ctx.with(|world| {
             let now = world.now();
@@ -80,7 +82,7 @@ pub async fn run(ctx: Ctx, unit: u8) {
             if ctx.with(|world| world.juju.units[&unit].life >= Life::Dead) {
                 return;
             }
-            ctx.sim.woken(look_at).await;
+            bell.wait(&ctx.sim, look_at).await;
             continue;
         };
         // What the agent needs to get the hook going.
