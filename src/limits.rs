@@ -321,6 +321,12 @@ pub const SENTINEL_MEMORY_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Most memory of the watcher, in bytes; it needs about 10 MiB, and `juju-exec` some 100 MiB.
 pub const WATCH_MEMORY_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
+/// Silence of the watcher after which systemd starts it again.
+///
+/// It looks around every second; a look at peers that are all silent takes some ten seconds, and
+/// one at a disk that hangs never ends.
+pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(60);
+
 /// How many of a service's last lines in the journal an error shows.
 pub const JOURNAL_LINES: u32 = 10;
 

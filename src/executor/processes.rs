@@ -3,7 +3,7 @@
 use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use anyhow::Context as _;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     charm::{Charm, WatchFile},
@@ -20,7 +20,9 @@ use crate::{
         server::ShutdownSave,
     },
     watch,
-    workload::{Backend as _, Launch, Service, ServiceStatus, Stop, Workload, WorkloadError},
+    workload::{
+        Backend as _, Launch, Layout, Service, ServiceStatus, Stop, Workload, WorkloadError,
+    },
 };
 
 use super::{credentials, databag, workload};
@@ -104,8 +106,8 @@ pub async fn prepare_server(
         .await?;
     // From here on the data on disk is no longer what an orderly stop left.
     mark_unclean(&workload).await?;
-    let launch = Launch::new(binary.path, [layout.server_config()])
-        .serving_on(charm.juju.address.as_str(), SERVER_PORT);
+    let launch =
+        server_launch(binary.path, &layout).serving_on(charm.juju.address.as_str(), SERVER_PORT);
     charm.juju.mine.settings = Some(settings.restart_digest());
     charm.juju.mine.server_version = Some(binary.version);
     Ok(launch)
@@ -275,9 +277,8 @@ pub(super) async fn start_sentinel(
             .write(&layout.sentinel_config(), text.as_bytes(), PRIVATE)
             .await?;
     }
-    let args = [layout.sentinel_config(), PathBuf::from("--sentinel")];
     workload
-        .start(Service::Sentinel, &Launch::new(binary.path, args))
+        .start(Service::Sentinel, &sentinel_launch(binary.path, &layout))
         .await?;
     let deadline = tokio::time::Instant::now() + SERVER_START_LIMIT;
     while let Err(error) = tune_sentinel(charm).await {
@@ -408,16 +409,60 @@ pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
     workload
         .write(&path, &watch_content(charm, &workload)?, PRIVATE)
         .await?;
+    let launch = watch_launch(workload.layout())?;
+    workload.start(Service::Watch, &launch).await?;
+    Ok(())
+}
+
+fn server_launch(program: PathBuf, layout: &Layout) -> Launch {
+    Launch::new(program, [layout.server_config()])
+}
+
+fn sentinel_launch(program: PathBuf, layout: &Layout) -> Launch {
+    Launch::new(
+        program,
+        [layout.sentinel_config(), PathBuf::from("--sentinel")],
+    )
+}
+
+fn watch_launch(layout: &Layout) -> anyhow::Result<Launch> {
     let program = std::env::current_exe().context("cannot find the charm's own program")?;
     let args = [
         std::ffi::OsString::from("watch"),
         "--file".into(),
-        path.into(),
+        layout.watch_file().into(),
     ];
-    workload
-        .start(Service::Watch, &Launch::new(program, args))
-        .await?;
-    Ok(())
+    Ok(Launch::new(program, args))
+}
+
+/// Writes the units of this unit's services anew where they would be written otherwise now; returns
+/// the services for which that is so.
+///
+/// Nothing is restarted by it: what a process is started with counts from its next start on.
+///
+/// # Errors
+///
+/// When a unit cannot be written.
+pub async fn renew_unit_files(charm: &Charm) -> anyhow::Result<Vec<Service>> {
+    let Some(Workload::Systemd(systemd)) = &charm.workload else {
+        return Ok(Vec::new());
+    };
+    let layout = systemd.layout();
+    let mut launches = vec![(Service::Watch, watch_launch(layout)?)];
+    if let Ok(binary) = systemd.server().await {
+        launches.extend([
+            (Service::Server, server_launch(binary.path.clone(), layout)),
+            (Service::Sentinel, sentinel_launch(binary.path, layout)),
+        ]);
+    }
+    let mut renewed = Vec::new();
+    for (service, launch) in launches {
+        if systemd.renew_unit(service, &launch).await? {
+            info!(%service, "Unit of systemd written anew");
+            renewed.push(service);
+        }
+    }
+    Ok(renewed)
 }
 
 /// Stops the watcher, where one runs.

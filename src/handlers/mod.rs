@@ -63,6 +63,15 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
                 _ => executor::refresh_watch(&charm).await?,
             }
             let missing = install::ensure(&charm, event).await?;
+            if matches!(event, Event::UpgradeCharm)
+                && let Err(error) = executor::renew_unit_files(&charm).await
+            {
+                // What runs goes on; each unit is written before its next start, too.
+                warn!(
+                    error = format!("{error:#}"),
+                    "Cannot write the units of systemd anew"
+                );
+            }
             executor::apply_users(&mut charm).await;
             pass::run(&mut charm, Intent::Reconcile).await?;
             // The pass knows only that there is no server, not why.

@@ -139,6 +139,10 @@ async fn ticks(workload: &Workload, address: &str, credentials: &Credentials, wa
         if let Err(error) = look(workload, address, credentials, &mut keeper).await {
             tracing::debug!(error = format!("{error:#}"), "Cannot look at the server");
         }
+        // To systemd, where it asked for it: who hangs is started again.
+        if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]) {
+            tracing::debug!(error = %error, "Cannot say that the watcher is well");
+        }
     }
 }
 

@@ -118,6 +118,34 @@ pub(super) async fn ended(
     }
 }
 
+/// Waits until a process that was asked to end has done so; after its grace it is killed, if it may be.
+pub(super) async fn end_in_time(
+    service: Service,
+    pid: u32,
+    handle: OwnedFd,
+    how: Stop,
+    kill: impl AsyncFnOnce(&OwnedFd) -> Result<(), WorkloadError>,
+) -> Result<Stopped, WorkloadError> {
+    let still_running = |waited: Duration| WorkloadError::StillRunning {
+        service,
+        pid: Some(pid),
+        waited,
+    };
+    let handle = watch(service, handle)?;
+    if let Ok(result) = tokio::time::timeout(how.grace, ended(service, &handle)).await {
+        return result.map(|()| Stopped::Ended);
+    }
+    if !how.then_kill {
+        return Err(still_running(how.grace));
+    }
+    warn!(%service, pid, grace_s = how.grace.as_secs_f64(), "Killing what does not end");
+    kill(handle.get_ref()).await?;
+    match tokio::time::timeout(KILL_WAIT, ended(service, &handle)).await {
+        Ok(result) => result.map(|()| Stopped::Killed),
+        Err(_) => Err(still_running(how.grace + KILL_WAIT)),
+    }
+}
+
 #[allow(
     deprecated,
     reason = "unsound only for types that change their descriptor; the replacement needs `unsafe`"
@@ -253,25 +281,9 @@ impl Backend for ProcessWorkload {
             files::remove(&pid_path)?;
             return Ok(Stopped::Before);
         };
-        let still_running = |waited: Duration| WorkloadError::StillRunning {
-            service,
-            pid: Some(pid_file.pid),
-            waited,
-        };
         send(service, &handle, how.signal)?;
-        let handle = watch(service, handle)?;
-        let stopped = match tokio::time::timeout(how.grace, ended(service, &handle)).await {
-            Ok(result) => result.map(|()| Stopped::Ended)?,
-            Err(_) if !how.then_kill => return Err(still_running(how.grace)),
-            Err(_) => {
-                warn!(%service, pid = pid_file.pid, grace_s = how.grace.as_secs_f64(), "Killing what does not end");
-                send(service, handle.get_ref(), Signal::Kill)?;
-                match tokio::time::timeout(KILL_WAIT, ended(service, &handle)).await {
-                    Ok(result) => result.map(|()| Stopped::Killed)?,
-                    Err(_) => return Err(still_running(how.grace + KILL_WAIT)),
-                }
-            }
-        };
+        let kill = async |handle: &OwnedFd| send(service, handle, Signal::Kill);
+        let stopped = end_in_time(service, pid_file.pid, handle, how, kill).await?;
         files::remove(&pid_path)?;
         info!(%service, pid = pid_file.pid, "Stopped");
         Ok(stopped)

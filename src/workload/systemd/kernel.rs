@@ -42,12 +42,15 @@ const WANTED: [Wanted; 2] = [
     },
 ];
 
-fn proc_file(name: &str) -> PathBuf {
-    Path::new("/proc/sys").join(name.replace('.', "/"))
+/// Where the kernel shows its settings.
+const KERNEL: &str = "/proc/sys";
+
+fn setting(kernel: &Path, name: &str) -> PathBuf {
+    kernel.join(name.replace('.', "/"))
 }
 
-fn current(name: &str) -> Option<u64> {
-    fs::read_to_string(proc_file(name))
+fn current(kernel: &Path, name: &str) -> Option<u64> {
+    fs::read_to_string(setting(kernel, name))
         .ok()?
         .trim()
         .parse()
@@ -60,7 +63,7 @@ pub fn complaints() -> Vec<String> {
     WANTED
         .iter()
         .filter_map(|wanted| {
-            let value = current(wanted.name)?;
+            let value = current(Path::new(KERNEL), wanted.name)?;
             (!(wanted.suits)(value)).then(|| format!("{} is {value}: {}", wanted.name, wanted.why))
         })
         .collect()
@@ -103,13 +106,16 @@ fn render(unit: &str, settings: &[(String, u64, u64)]) -> String {
 
 /// Sets what does not suit, now and for the next boot. What is not permitted is left and logged.
 pub fn apply(names: &Names) -> Result<(), WorkloadError> {
-    let path = names.sysctl_file();
-    let of_others: Vec<(String, u64)> = others(&path)
+    apply_to(Path::new(KERNEL), &names.sysctl_file(), names.unit())
+}
+
+fn apply_to(kernel: &Path, path: &Path, unit: &str) -> Result<(), WorkloadError> {
+    let of_others: Vec<(String, u64)> = others(path)
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|text| befores(&text))
         .collect();
-    let own = files::read(&path)?.unwrap_or_default();
+    let own = files::read(path)?.unwrap_or_default();
     let mut known = befores(&String::from_utf8_lossy(&own));
     known.extend(of_others);
     let before_of = |name: &str| {
@@ -120,7 +126,7 @@ pub fn apply(names: &Names) -> Result<(), WorkloadError> {
     };
     let mut settings = Vec::new();
     for wanted in &WANTED {
-        let Some(value) = current(wanted.name) else {
+        let Some(value) = current(kernel, wanted.name) else {
             continue;
         };
         if (wanted.suits)(value) {
@@ -129,7 +135,7 @@ pub fn apply(names: &Names) -> Result<(), WorkloadError> {
             }
             continue;
         }
-        match fs::write(proc_file(wanted.name), wanted.value.to_string()) {
+        match fs::write(setting(kernel, wanted.name), wanted.value.to_string()) {
             Ok(()) => {
                 info!(
                     setting = wanted.name,
@@ -153,26 +159,29 @@ pub fn apply(names: &Names) -> Result<(), WorkloadError> {
     if settings.is_empty() {
         return Ok(());
     }
-    let text = render(names.unit(), &settings);
+    let text = render(unit, &settings);
     if text.as_bytes() == own {
         return Ok(());
     }
-    files::write_atomic(&path, text.as_bytes(), 0o644)
+    files::write_atomic(path, text.as_bytes(), 0o644)
 }
 
 /// Puts back what was before, unless another unit of this charm still needs it.
 pub fn undo(names: &Names) -> Result<(), WorkloadError> {
-    let path = names.sysctl_file();
-    let Some(bytes) = files::read(&path)? else {
+    undo_in(Path::new(KERNEL), &names.sysctl_file())
+}
+
+fn undo_in(kernel: &Path, path: &Path) -> Result<(), WorkloadError> {
+    let Some(bytes) = files::read(path)? else {
         return Ok(());
     };
-    if others(&path).is_empty() {
+    if others(path).is_empty() {
         for (name, before) in befores(&String::from_utf8_lossy(&bytes)) {
             // Only what is ours: a file beside ours must not lead anywhere else.
             if !WANTED.iter().any(|wanted| wanted.name == name) {
                 continue;
             }
-            if let Err(error) = fs::write(proc_file(&name), before.to_string()) {
+            if let Err(error) = fs::write(setting(kernel, &name), before.to_string()) {
                 warn!(
                     setting = name,
                     error = format!("{error:#}"),
@@ -181,7 +190,7 @@ pub fn undo(names: &Names) -> Result<(), WorkloadError> {
             }
         }
     }
-    files::remove(&path)
+    files::remove(path)
 }
 
 #[cfg(test)]
@@ -207,5 +216,39 @@ mod tests {
             .collect();
         assert_eq!(befores(&text), expected);
         assert!(befores("# before: x = y\n# before\n").is_empty());
+    }
+
+    /// Says what the settings are in a directory that stands in for the kernel's.
+    fn values(kernel: &Path) -> Vec<Option<u64>> {
+        WANTED
+            .iter()
+            .map(|wanted| current(kernel, wanted.name))
+            .collect()
+    }
+
+    #[test]
+    fn the_last_unit_that_goes_puts_back_what_was_before_the_first_came() {
+        let place = tempfile::tempdir().unwrap();
+        let kernel = place.path().join("kernel");
+        for (name, value) in [("vm/overcommit_memory", "0"), ("net/core/somaxconn", "128")] {
+            let path = kernel.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, value).unwrap();
+        }
+        let file = |unit: &str| place.path().join(format!("60-charmed-{unit}.conf"));
+        let (one, other) = (file("valkey-0"), file("valkey-1"));
+        apply_to(&kernel, &one, "valkey/0").unwrap();
+        assert_eq!(values(&kernel), [Some(1), Some(511)]);
+        // It finds all as it should be, and yet needs what the first has set.
+        apply_to(&kernel, &other, "valkey/1").unwrap();
+        undo_in(&kernel, &one).unwrap();
+        assert_eq!(values(&kernel), [Some(1), Some(511)]);
+        assert!(!one.exists() && other.exists());
+        // A line of somebody else's leads nowhere.
+        let text = fs::read_to_string(&other).unwrap() + "# before: kernel.panic = 1\n";
+        fs::write(&other, text).unwrap();
+        undo_in(&kernel, &other).unwrap();
+        assert_eq!(values(&kernel), [Some(0), Some(128)]);
+        assert!(!other.exists() && !kernel.join("kernel").exists());
     }
 }

@@ -15,6 +15,7 @@ mod user;
 mod tests;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -32,7 +33,7 @@ use self::unit_file::{Readiness, UnitFile, notifies};
 use super::files::{self, blocking};
 use super::owner;
 use super::pid_file::PidFile;
-use super::process::{ended, ended_at_once, send, watch};
+use super::process::{end_in_time, ended_at_once, send};
 use super::server::{self, ServerBinary};
 use super::{
     Backend, DataPresence, Keep, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus,
@@ -93,6 +94,35 @@ impl SystemdWorkload {
 
     /// Writes the unit if it differs, and lets the service start with the machine.
     async fn install(&self, service: Service, launch: &Launch) -> Result<(), WorkloadError> {
+        // Counts with the next boot, so systemd need not be told.
+        link(&self.names, service)?;
+        let text = self.render(service, launch).await?;
+        self.write_unit(service, &text).await.map(drop)
+    }
+
+    /// Writes the unit of a service anew if it would be written otherwise now, as after an upgrade of
+    /// the charm or of the server; returns whether it is.
+    ///
+    /// What runs goes on as it is. Time limits, restarts and the farewell count at once, what a
+    /// process is started with counts from its next start on. A service without a unit gets none.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError`] if the unit cannot be written or systemd does not read it.
+    pub async fn renew_unit(
+        &self,
+        service: Service,
+        launch: &Launch,
+    ) -> Result<bool, WorkloadError> {
+        if !self.names.unit_file(service).exists() {
+            return Ok(false);
+        }
+        let text = self.render(service, launch).await?;
+        self.write_unit(service, &text).await
+    }
+
+    /// Writes down what systemd is to know of a service.
+    async fn render(&self, service: Service, launch: &Launch) -> Result<String, WorkloadError> {
         let mut launch = launch.clone();
         if service == Service::Watch
             && let Ok(path) = std::env::var("PATH")
@@ -105,7 +135,7 @@ impl SystemdWorkload {
             Service::Server if blocking(move || Ok(notifies(&program))).await? => Readiness::Notify,
             Service::Server | Service::Sentinel | Service::Watch => Readiness::Exec,
         };
-        let text = UnitFile {
+        let unit = UnitFile {
             names: &self.names,
             layout: self.plain.layout(),
             service,
@@ -116,16 +146,19 @@ impl SystemdWorkload {
                 .as_ref()
                 .filter(|_| service == Service::Server),
             readiness,
-        }
-        .render();
+        };
+        Ok(unit.render())
+    }
+
+    /// Writes a unit and lets systemd read it, if it differs; returns whether it did.
+    async fn write_unit(&self, service: Service, text: &str) -> Result<bool, WorkloadError> {
         let path = self.names.unit_file(service);
-        // Counts with the next boot, so systemd need not be told.
-        link(&self.names, service)?;
-        if files::read(&path)?.as_deref() != Some(text.as_bytes()) {
-            files::write_atomic(&path, text.as_bytes(), 0o644)?;
-            systemctl(&["daemon-reload"]).await?;
+        if files::read(&path)?.as_deref() == Some(text.as_bytes()) {
+            return Ok(false);
         }
-        Ok(())
+        files::write_atomic(&path, text.as_bytes(), 0o644)?;
+        systemctl(&["daemon-reload"]).await?;
+        Ok(true)
     }
 
     /// Finds the process of a service that systemd started, and remembers it.
@@ -422,26 +455,18 @@ impl Backend for SystemdWorkload {
                 })
             };
         };
-        let still_running = |waited: Duration| WorkloadError::StillRunning {
-            service,
-            pid: Some(pid_file.pid),
-            waited,
+        let kill = async |_: &OwnedFd| {
+            systemctl(&["kill", "--signal=SIGKILL", "--", &unit])
+                .await
+                .map(drop)
         };
-        let handle = watch(service, handle)?;
-        let stopped = match tokio::time::timeout(how.grace, ended(service, &handle)).await {
-            Ok(result) => result.map(|()| Stopped::Ended)?,
-            Err(_) if !how.then_kill => return Err(still_running(how.grace)),
-            Err(_) => {
-                warn!(%service, pid = pid_file.pid, grace_s = how.grace.as_secs_f64(), "Killing what does not end");
-                systemctl(&["kill", "--signal=SIGKILL", "--", &unit]).await?;
-                match tokio::time::timeout(KILL_WAIT, ended(service, &handle)).await {
-                    Ok(result) => result.map(|()| Stopped::Killed)?,
-                    Err(_) => return Err(still_running(how.grace + KILL_WAIT)),
-                }
-            }
-        };
+        let stopped = end_in_time(service, pid_file.pid, handle, how, kill).await?;
         if !self.down(service, KILL_WAIT).await? {
-            return Err(still_running(how.grace + KILL_WAIT));
+            return Err(WorkloadError::StillRunning {
+                service,
+                pid: Some(pid_file.pid),
+                waited: how.grace + KILL_WAIT,
+            });
         }
         files::remove(&self.plain.layout().pid_file(service))?;
         info!(%service, unit, pid = pid_file.pid, "Stopped");

@@ -133,7 +133,7 @@ fn each_service_may_write_only_what_is_its_own() {
     );
     // It wakes the charm through the agent's socket, which is root's.
     assert!(!watch.contains("\nUser="));
-    assert!(watch.contains("\nRestart=always\n"));
+    assert!(watch.contains("\nRestart=always\nWatchdogSec=60\nNotifyAccess=all\n"));
 }
 
 #[test]

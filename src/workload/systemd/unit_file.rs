@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::{
     OPEN_FILES_MAX, SENTINEL_MEMORY_MAX_BYTES, SERVER_STOP_LIMIT, SERVICE_RESTART_PAUSE,
-    SMALL_STOP_LIMIT, STOP_MARGIN, WATCH_MEMORY_MAX_BYTES,
+    SMALL_STOP_LIMIT, STOP_MARGIN, WATCH_MEMORY_MAX_BYTES, WATCH_SILENCE_MAX,
 };
 use crate::workload::{Launch, Layout, Service};
 
@@ -145,6 +145,10 @@ impl UnitFile<'_> {
                     SMALL_STOP_LIMIT.as_secs()
                 ));
                 text.line("Restart=always");
+                // It says so each time that it has looked around. Server and Sentinel know no watchdog.
+                text.line(format_args!("WatchdogSec={}", WATCH_SILENCE_MAX.as_secs()));
+                // Its child is who says it.
+                text.line("NotifyAccess=all");
             }
         }
         text.line(format_args!(
