@@ -25,16 +25,24 @@ fn shown(model: &Model, application: &str, unit: &str) -> (String, String) {
 fn detached_storage_is_shown_with_what_to_do_and_serves_again_when_it_is_back() {
     let model = Model::deployed(3);
     let writers = Writers::start_usual(&model);
-    let unit = model.settled(3, A_UNIT).replicas[0].name.clone();
+    model.settled(3, A_UNIT);
+    // The leader's, so that nobody else tells how the application is.
+    let leader = model.units().into_iter().find(|unit| unit.leader);
+    let unit = leader.expect("a leader").name;
     let storage = model.storage_of(&unit);
     model.juju(&["detach-storage", &storage]);
     model.wait_until("the status tells what to do", A_UNIT, || {
         let found = shown(&model, "valkey", &unit);
         let (word, message) = (found.0.as_str(), found.1.as_str());
-        if word == "blocked" && message.contains("attach storage to run again") {
+        let of_all = &model.status()["applications"]["valkey"]["application-status"]["message"];
+        let of_all = of_all.as_str().unwrap_or_default();
+        if word == "blocked"
+            && message.contains("attach storage to run again")
+            && of_all.contains("2 of 3 units are members")
+        {
             Ok(())
         } else {
-            Err(format!("{word}: {message}"))
+            Err(format!("{word}: {message}; all: {of_all}"))
         }
     });
     writers.flowing(&model);

@@ -235,12 +235,11 @@ async fn show(
     leaving: bool,
     shown_version: Option<String>,
 ) -> anyhow::Result<()> {
+    // No hook may come for long: what is shown now stays.
+    let detached = leaving && charm.juju.mine.state == UnitState::Detached;
     let unit = match failure {
         Some(failure) if plan.reason().is_none() => of_failure(failure),
-        // No hook may come for long: what is shown now stays.
-        _ if leaving && charm.juju.mine.state == UnitState::Detached => {
-            status::of_reason(&Reason::Detached)
-        }
+        _ if detached => status::of_reason(&Reason::Detached),
         _ if leaving => status::of_reason(&Reason::Leaving),
         _ => status::of_unit(charm, seen, plan),
     };
@@ -255,7 +254,7 @@ async fn show(
         }
     };
     let application = async {
-        if seen.leader && !leaving {
+        if seen.leader && (!leaving || detached) {
             charm
                 .tools
                 .status_set_app(&status::of_application(charm, seen))

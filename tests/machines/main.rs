@@ -21,4 +21,5 @@ mod reboots;
 mod scaling;
 mod service;
 mod storage;
+mod units;
 mod world;

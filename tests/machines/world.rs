@@ -258,7 +258,7 @@ pub fn service_of(unit: &str, service: &str) -> String {
 }
 
 /// Returns the charm's archive with the program of this test run, which is packed once.
-fn archive() -> PathBuf {
+pub fn archive() -> PathBuf {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
     let pack = || {
         let output = Command::new("scripts/build-charm")
