@@ -18,6 +18,7 @@ mod faults;
 mod install;
 mod machines;
 mod reboots;
+mod refresh;
 mod scaling;
 mod service;
 mod storage;
