@@ -1,18 +1,10 @@
 //! A model whose units are pods, in a network of the test's own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::ops::Deref;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::local::Local;
-
-/// Longest that a network may take to be there.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::pods::{Net, pebble};
 
 /// A service that only lives, and a check that looks for a file.
 pub const LAYER: &str = "services:
@@ -22,58 +14,6 @@ pub const LAYER: &str = "services:
     startup: enabled
     on-failure: ignore
 ";
-
-/// A network namespace that lives as long as this; the thread that makes it is in it, with all that it starts.
-struct Net(Child);
-
-impl Net {
-    fn enter() -> Self {
-        let holder = Command::new("unshare")
-            .args(["--net", "--", "sleep", "infinity"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let net = Self(holder);
-        let place = format!("/proc/{}/ns/net", net.0.id());
-        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
-        let begin = Instant::now();
-        while fs::read_link(&place).ok().as_ref() == Some(&own) {
-            assert!(begin.elapsed() < PATIENCE, "no network: this needs root");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let file = File::open(&place).unwrap();
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        let up = Command::new("ip")
-            .args(["link", "set", "lo", "up"])
-            .status();
-        assert!(up.unwrap().success());
-        net
-    }
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Returns Pebble's program.
-fn pebble() -> PathBuf {
-    let path = std::env::var_os("PEBBLE_PROGRAM").map_or_else(
-        || {
-            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-            target.unwrap_or(Path::new("target")).join("pebble/pebble")
-        },
-        PathBuf::from,
-    );
-    assert!(
-        path.exists(),
-        "Pebble is missing at {}: run scripts/pebble",
-        path.display()
-    );
-    path
-}
 
 /// A model of pods.
 pub struct Pods {

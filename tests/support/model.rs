@@ -141,6 +141,20 @@ impl Model {
         model
     }
 
+    /// Makes an empty model whose units are pods; the calling thread has to be in a network of its own.
+    pub fn in_pods() -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_juju-local"));
+        let place = env::temp_dir();
+        let model = Self::placed(program, &place, charm::folder().to_owned(), Vec::new());
+        model.handle(&[
+            "setting",
+            "substrate=kubernetes",
+            &format!("pebble={}", super::pods::pebble().display()),
+            "pebble-poll-seconds=1",
+        ]);
+        model
+    }
+
     fn placed(program: PathBuf, place: &Path, charm: PathBuf, environment: Vec<String>) -> Self {
         let slot = Slot::take();
         // The path is short, because the sockets of the engine live below it.

@@ -64,6 +64,10 @@ pub fn handle(engine: &Arc<Engine>, handle: Handle) -> Result<Response, String> 
             driver::check(&state.model, settings.machine_driver.as_deref())
                 .and_then(|()| pods::check(&state.model, &mut settings))
                 .map_err(|error| format!("{error:#}"))?;
+            if settings.has_pods() {
+                // A namespace has its name, and those know no capitals.
+                state.model.name = state.model.name.to_lowercase();
+            }
             state.model.settings = settings;
             let until = later(jiff::Timestamp::now(), state.model.settings.lease_seconds);
             for application in state.model.applications.values_mut() {

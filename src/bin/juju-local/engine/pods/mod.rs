@@ -99,7 +99,7 @@ pub fn check(model: &Model, settings: &mut Settings) -> Result<()> {
         rustix::process::geteuid().is_root(),
         "cannot make pods without root: they need namespaces of network, mounts and processes; run as root"
     );
-    let name = &model.name;
+    let name = &model.name.to_lowercase();
     let fits =
         |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     ensure!(

@@ -19,7 +19,7 @@ use super::{Pod, life};
 /// What is remembered of a pod's containers.
 #[derive(Debug, Default)]
 struct Memory {
-    /// When the boot ids were looked at.
+    /// When the boot ids were looked at; a new agent waits a period before its first look.
     looked: Option<Instant>,
     /// When a container was started, by its name.
     started: BTreeMap<String, Instant>,
@@ -67,14 +67,14 @@ fn look(engine: &Arc<Engine>, name: &str, memory: &mut Memory) -> bool {
     };
     keep_running(engine, name, &pod, memory);
     let period = Duration::try_from_secs_f64(period).unwrap_or_default();
-    let due = memory.looked.is_none_or(|at| at.elapsed() >= period);
+    let due = memory.looked.get_or_insert_with(Instant::now).elapsed() >= period;
     if due {
         memory.looked = Some(Instant::now());
     }
     for container in pod.workloads() {
         let key = (name.to_owned(), container.clone());
         let known = engine.lock().boots.get(&key).cloned();
-        if due || known.is_none() {
+        if due {
             let Ok(boot) = pebble::boot_id(&pod.socket(container)) else {
                 continue;
             };
