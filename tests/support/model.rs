@@ -46,6 +46,8 @@ pub struct Unit {
     pub name: String,
     /// Address.
     pub address: IpAddr,
+    /// What others call it: its address, or the name of its pod.
+    pub host: String,
     /// Status word of the charm.
     pub workload: String,
     /// Status message of the charm.
@@ -107,6 +109,8 @@ pub struct Model {
     charm: PathBuf,
     environment: Vec<String>,
     passwords: OnceLock<Passwords>,
+    /// Of the pods, where units are pods.
+    namespace: Option<String>,
     _slot: Slot,
 }
 
@@ -145,7 +149,9 @@ impl Model {
     pub fn in_pods() -> Self {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_juju-local"));
         let place = env::temp_dir();
-        let model = Self::placed(program, &place, charm::folder().to_owned(), Vec::new());
+        let mut model = Self::placed(program, &place, charm::folder().to_owned(), Vec::new());
+        let name = model.state().file_name().and_then(|name| name.to_str());
+        model.namespace = name.map(str::to_lowercase);
         model.handle(&[
             "setting",
             "substrate=kubernetes",
@@ -168,6 +174,7 @@ impl Model {
             charm,
             environment,
             passwords: OnceLock::new(),
+            namespace: None,
             _slot: slot,
         }
     }
@@ -307,9 +314,11 @@ impl Model {
             .flatten()
             .filter_map(|(name, unit)| {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let address: IpAddr = unit["public-address"].as_str()?.parse().ok()?;
                 Some(Unit {
                     name: name.clone(),
-                    address: unit["public-address"].as_str()?.parse().ok()?,
+                    address,
+                    host: self.host(name, address),
                     workload: text(&unit["workload-status"]["current"]),
                     message: text(&unit["workload-status"]["message"]),
                     agent: text(&unit["juju-status"]["current"]),
@@ -319,6 +328,15 @@ impl Model {
             .collect();
         units.sort_by_key(|unit| number(&unit.name));
         units
+    }
+
+    /// Returns what units call each other.
+    fn host(&self, unit: &str, address: IpAddr) -> String {
+        let Some(namespace) = &self.namespace else {
+            return address.to_string();
+        };
+        let pod = unit.replace('/', "-");
+        format!("{pod}.{APPLICATION}-endpoints.{namespace}.svc.cluster.local")
     }
 
     /// Returns one unit.

@@ -1,6 +1,6 @@
 //! Judges from outside whether an application has settled: straight from its servers and Sentinels.
 
-use std::{collections::BTreeSet, io, net::IpAddr};
+use std::{collections::BTreeSet, io};
 
 use super::{
     model::{Model, SERVER_PORT, Unit},
@@ -86,7 +86,7 @@ fn examine_servers(model: &Model, units: &[Unit]) -> Result<Settled, String> {
             unit,
             "master_host",
             &field(view, "master_host", unit)?,
-            &primary.address.to_string(),
+            &primary.host,
         )?;
         expect(
             unit,
@@ -117,7 +117,7 @@ fn examine_sentinel(
     let quorum = units.len() / 2 + 1;
     let others = units.len() - 1;
     for (name, wanted) in [
-        ("ip", settled.primary.address.to_string()),
+        ("ip", settled.primary.host.clone()),
         ("port", SERVER_PORT.to_string()),
         ("flags", "master".to_owned()),
         ("quorum", quorum.to_string()),
@@ -136,7 +136,7 @@ fn examine_sentinel(
         &sentinel,
         "replicas",
         &replicas,
-        settled.replicas.iter().map(|unit| unit.address),
+        settled.replicas.iter().map(|unit| &unit.host),
     )?;
     for replica in replicas.list() {
         expect(
@@ -155,8 +155,8 @@ fn examine_sentinel(
     let sentinels = ask(&mut wire, &["SENTINEL", "SENTINELS", MONITOR], &sentinel)?;
     let peers = units
         .iter()
-        .map(|unit| unit.address)
-        .filter(|address| *address != unit.address);
+        .map(|unit| &unit.host)
+        .filter(|host| **host != unit.host);
     expect_members(&sentinel, "Sentinels", &sentinels, peers)?;
     for peer in sentinels.list() {
         expect(
@@ -172,18 +172,18 @@ fn examine_sentinel(
     }
 }
 
-fn expect_members(
+fn expect_members<'a>(
     unit: &Unit,
     what: &str,
     seen: &Reply,
-    wanted: impl Iterator<Item = IpAddr>,
+    wanted: impl Iterator<Item = &'a String>,
 ) -> Result<(), String> {
     let seen: BTreeSet<String> = seen
         .list()
         .iter()
         .filter_map(|member| member.field("ip"))
         .collect();
-    let wanted: BTreeSet<String> = wanted.map(|address| address.to_string()).collect();
+    let wanted: BTreeSet<String> = wanted.cloned().collect();
     if seen == wanted {
         Ok(())
     } else {
