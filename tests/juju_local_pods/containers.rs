@@ -107,7 +107,8 @@ fn pods_find_each_other_by_name_ready_or_not() {
         pods.exec("app/0", &fetch) == "b'hello'\n"
     });
     pods.ok(&["handle", "cut", "app/1"]);
-    assert!(pods.exec("app/0", &fetch).contains("timed out"));
+    // Silence, or that the neighbour is not found, whatever the sender remembers.
+    assert_ne!(pods.exec("app/0", &fetch), "b'hello'\n");
     pods.ok(&["handle", "heal", "app/1"]);
     pods.until("the other pod answers again", || {
         pods.exec("app/0", &fetch) == "b'hello'\n"
