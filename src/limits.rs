@@ -549,6 +549,27 @@ pub const FROZEN_ASK_LIMIT: Duration = Duration::from_secs(1);
 /// The smallest fence: what is shorter cannot have displaced a primary.
 pub const FREEZE_NOTICED: Duration = Duration::from_secs(2);
 
+/// `min-replicas-to-write` of a primary whose fence the watcher holds closed: more replicas than there can ever be
+/// ([`REPLICAS_MAX`]), and no number that anything else sets.
+pub const FENCE_HELD: u64 = 9_999;
+
+/// Time after which the watcher holds a fence that the server has closed.
+///
+/// A moment's hiccup of the replicas is left to the server; and the fence closes at least a second before a replica can
+/// be promoted ([`FENCING_MARGIN`]).
+pub const FENCE_CLOSED_FOR: Duration = Duration::from_secs(1);
+
+/// Time for which a majority of the Sentinels has to confirm a primary before its fence is let go.
+///
+/// From the election of the one that replaces it until a promotion is known to all: half a second to a second and a half
+/// (`docs/measurements.md`); twice that, because those that voted do not say so.
+pub const FENCE_CONFIRMED_FOR: Duration = Duration::from_secs(3);
+
+/// Longest that a fence is held although enough replicas are back, when the Sentinels cannot be asked.
+///
+/// A failover that is under way ends within this time or is given up ([`FAILOVER_TIMEOUT`]).
+pub const FENCE_HELD_MAX: Duration = Duration::from_secs(10);
+
 /// How long the watcher waits for what belongs together before it wakes the charm.
 pub const WAKE_SPACING: Duration = Duration::from_millis(100);
 

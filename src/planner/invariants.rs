@@ -9,6 +9,7 @@ use super::{
     step::Step,
     view::Naming,
 };
+use crate::limits::FENCE_HELD;
 
 /// Returns what is so wrong in the set that writes or the failover do not work, or data is in danger.
 ///
@@ -116,7 +117,11 @@ fn server_violations(
         found.push(format!("{unit} is not promotable yet"));
     }
     let fence = u64::try_from(min_replicas_to_write(members)).unwrap_or(u64::MAX);
-    if server.min_replicas.is_some_and(|value| value != fence) {
+    if server.min_replicas == Some(FENCE_HELD) {
+        found.push(format!(
+            "{unit} takes no writes until the Sentinels confirm it"
+        ));
+    } else if server.min_replicas.is_some_and(|value| value != fence) {
         found.push(format!("min-replicas-to-write of {unit} is not {fence}"));
     }
 }

@@ -4,6 +4,7 @@
 //! A plan ends where knowledge ends: after a hand-over nobody knows the primary, so the next look
 //! decides the rest. Every step is safe to repeat, since a hook may be cut off after any of them.
 
+pub mod fence;
 mod gate;
 pub mod invariants;
 pub mod leader;

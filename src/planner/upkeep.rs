@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Plan, gate,
+    Plan, fence, gate,
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
     observation::{Lease, Observation, Role, Server},
@@ -82,14 +82,16 @@ fn numbers(seen: &Observation, server: &Server) -> Vec<Step> {
             quorum: sentinel_quorum(members),
         });
     }
-    let fence = min_replicas_to_write(members);
+    let wanted = min_replicas_to_write(members);
     let current = server
         .min_replicas
         .and_then(|value| usize::try_from(value).ok());
-    if current.is_some_and(|current| current != fence) {
+    // What the watcher holds it lets go itself, as soon as that is safe.
+    let held = fence::is_held(seen, server, wanted);
+    if !held && current.is_some_and(|current| current != wanted) {
         steps.push(Step::SetMinReplicas {
             on: vec![seen.me.clone()],
-            value: fence,
+            value: wanted,
         });
     }
     steps

@@ -12,20 +12,19 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{
     limits::{FREEZE_NOTICED, FROZEN_ASK_LIMIT, FROZEN_LOOK, FROZEN_SILENCE},
-    observer::{sentinel_client, server_client},
+    observer::server_client,
     planner::peer_data::{Identity, Position},
     valkey::{Credentials, Role, ServerClient, ValkeyError},
     workload::{Backend as _, Service, ServiceStatus, Signal, Workload},
 };
 
-use super::{position, wake::Waker};
+use super::{position, sentinels, wake::Waker};
 
 /// Watches the local server for as long as it is polled.
 pub(super) async fn guard(
@@ -74,7 +73,7 @@ pub(super) async fn guard(
 }
 
 /// Returns the time since the machine started, with the time in which it was suspended.
-fn machine_time() -> Duration {
+pub(super) fn machine_time() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),
@@ -139,27 +138,15 @@ async fn displaced_by(
     {
         return None;
     }
-    let mut sentinels = known_sentinels(workload).await?;
-    sentinels.push(address.to_owned());
-    let asked = sentinels.iter().map(|host| async move {
-        let view = timeout(FROZEN_ASK_LIMIT, async {
-            sentinel_client(host, credentials)
-                .await
-                .ok()?
-                .primary()
-                .await
-                .ok()?
-        });
-        view.await.ok().flatten()
-    });
-    let named: Vec<String> = join_all(asked)
-        .await
+    let views = sentinels::views(workload, address, credentials).await?;
+    let all = views.len();
+    let named: Vec<String> = views
         .into_iter()
         .flatten()
         .filter(|view| view.config_epoch > last.epoch)
         .map(|view| view.address.host().to_owned())
         .collect();
-    let successor = majority(&named, sentinels.len()).filter(|host| *host != address)?;
+    let successor = majority(&named, all).filter(|host| *host != address)?;
     let info = timeout(FROZEN_ASK_LIMIT, async {
         server_client(successor, credentials)
             .await
@@ -187,30 +174,6 @@ fn majority(named: &[String], all: usize) -> Option<&str> {
         .iter()
         .find(|host| named.iter().filter(|other| other == host).count() > all / 2)
         .map(String::as_str)
-}
-
-/// Returns the hosts of the other Sentinels that the local one ever learned of.
-///
-/// From its own file, which can be read while it is frozen, too. None if there is no such file.
-async fn known_sentinels(workload: &Workload) -> Option<Vec<String>> {
-    let path = workload.layout().sentinel_config();
-    let bytes = workload.read(&path).await.ok().flatten()?;
-    Some(others_in(&String::from_utf8_lossy(&bytes)))
-}
-
-fn others_in(file: &str) -> Vec<String> {
-    let mut hosts: Vec<String> = file
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let known = words.next() == Some("sentinel") && words.next() == Some("known-sentinel");
-            // The name of the primary, then the address.
-            known.then(|| words.nth(1)).flatten().map(str::to_owned)
-        })
-        .collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
 }
 
 /// Kills the server; the restart gate brings it back as a replica.
@@ -270,16 +233,5 @@ mod tests {
         ] {
             assert_eq!(handed_over(&last, &since), expected, "{last:?} {since:?}");
         }
-    }
-
-    #[test]
-    fn sentinels_are_found_in_the_file_of_one() {
-        let file = "port 26379\nsentinel monitor primary 10.0.0.1 6379 2\n\
-            sentinel known-replica primary 10.0.0.2 6379\n\
-            sentinel known-sentinel primary 10.0.0.3 26379 ab\n\
-            sentinel known-sentinel primary valkey-2.m 26379 cd\n\
-            sentinel known-sentinel primary\nsentinel\n";
-        assert_eq!(others_in(file), ["10.0.0.3", "valkey-2.m"]);
-        assert!(others_in("").is_empty());
     }
 }

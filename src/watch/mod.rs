@@ -2,14 +2,16 @@
 //!
 //! It listens to what the local Sentinel announces, notices the end of the local processes, keeps the
 //! charm's appointments with itself (the wake file), and writes down once a second how far the local
-//! data is. It keeps what a displaced primary alone holds, and ends one that froze and was replaced. A replica in sync
-//! that no hook makes promotable it lets the charm's own rule make so. On Kubernetes it leads clients to the new
-//! primary. A parent process starts it again when it ends.
+//! data is. It holds the fence of a primary closed until the Sentinels confirm it, keeps what a displaced one alone holds,
+//! and ends one that froze and was replaced. A replica in sync that no hook makes promotable it lets the charm's own rule
+//! make so. On Kubernetes it leads clients to the new primary. A parent process starts it again when it ends.
 
+mod fence;
 mod frozen;
 mod keep;
 mod position;
 mod promotable;
+mod sentinels;
 mod services;
 mod supervise;
 mod wake;
@@ -67,6 +69,7 @@ pub async fn watch(file: &Path) -> anyhow::Result<()> {
         () = ticks(&workload, &file.address, &credentials, &waker) => {}
         () = frozen::guard(&workload, &file.address, &credentials, &waker) => {}
         () = promotable::guard(&workload, &file.address, &credentials) => {}
+        () = fence::guard(&workload, &file.address, &credentials, &waker) => {}
         () = supervise::orphaned() => warn!("The parent is gone"),
     }
     Ok(())

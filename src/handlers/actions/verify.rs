@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 use crate::{
+    limits::FENCE_HELD,
     planner::{
         Observation, UnitName, invariants,
         numbers::majority,
@@ -219,7 +220,12 @@ fn primary(seen: &Observation, found: &mut Findings) {
             .filter(|replica| replica.online && replica.lag_s <= lag_max)
             .count();
         let needed = server.min_replicas.unwrap_or(0);
-        if u64::try_from(good).unwrap_or(u64::MAX) < needed {
+        if needed == FENCE_HELD {
+            found.add(
+                Verdict::Fail,
+                format!("{unit} refuses writes until the Sentinels confirm it"),
+            );
+        } else if u64::try_from(good).unwrap_or(u64::MAX) < needed {
             found.add(
                 Verdict::Fail,
                 format!("{unit} refuses writes: {good} of the {needed} needed replicas are in touch with it"),
