@@ -7,6 +7,7 @@ use super::{
     observation::{Lease, Seen},
     plan,
 };
+use crate::limits::FENCE_HELD;
 
 /// Writes a plan as a table shows it.
 pub(super) fn show(plan: &Plan) -> String {
@@ -474,6 +475,58 @@ fn with_monitors(text: &str, change: impl Fn(&mut super::observation::Monitor)) 
         }
     }
     observation
+}
+
+#[test]
+fn a_fence_that_is_held_is_left_alone_until_all_confirm() {
+    let held = |text: &str| {
+        let mut observation = seen(text);
+        for server in observation.servers.values_mut() {
+            if let Seen::Known(server) = server {
+                server.min_replicas = Some(FENCE_HELD);
+            }
+        }
+        observation
+    };
+    let lower = "act: set min-replicas-to-write 1 on";
+    let me = super::fixture::unit(0);
+    for (case, expected) in [
+        // All confirm, and a replica is back: who holds it may be gone.
+        ("me=0 0:P 1:R 2:R", format!("{lower} valkey/0")),
+        // A replica takes no writes, and must take some once it is promoted.
+        ("me=1 0:P 1:R 2:R", format!("{lower} valkey/1")),
+        // Not all can be asked.
+        ("me=0 0:P 1:R 2:X", "settled".to_owned()),
+    ] {
+        assert_eq!(show(&plan(&held(case))), expected, "{case}");
+        let told = invariants::violations(&held(case)).join("|");
+        let says = "valkey/0 takes no writes until the Sentinels confirm it";
+        assert!(told.contains(says), "{case}: {told}");
+    }
+    for change in [
+        (|monitor| monitor.down = true) as fn(&mut super::observation::Monitor),
+        |monitor| monitor.failing_over = true,
+        |monitor| "10.0.0.2".clone_into(&mut monitor.primary),
+    ] {
+        let mut observation = held("me=0 0:P 1:R 2:R");
+        if let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&super::fixture::unit(1))
+            && let Some(monitor) = sentinel.monitor.as_mut()
+        {
+            change(monitor);
+        }
+        let plan = plan(&observation);
+        let lowers = plan
+            .steps()
+            .iter()
+            .any(|step| matches!(step, Step::SetMinReplicas { on, .. } if on.contains(&me)));
+        assert!(!lowers, "{}", show(&plan));
+    }
+    // No replica is there that a write would need.
+    let mut alone = held("me=0 0:P 1:R 2:R");
+    if let Some(Seen::Known(server)) = alone.servers.get_mut(&me) {
+        server.replicas.clear();
+    }
+    assert_eq!(show(&plan(&alone)), "settled");
 }
 
 #[test]

@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::{
     net::{CLIENT_ADDRESS, How, Way},
     report::{Bars, CUT_OFF, FENCED},
+    support::{
+        hooks::signal,
+        model::{A_UNIT, SERVER_PORT},
+        wire::info_field,
+    },
     world::World,
     writers::v4,
 };
@@ -15,9 +22,9 @@ const CUT: Duration = Duration::from_secs(14);
 /// How long the agent of a unit needs to come back after its network did.
 const AGENT_AWAY: Duration = Duration::from_secs(8);
 
-/// How long a primary that is back in touch just as another is promoted may go on: Sentinel sees a promotion, and points the
-/// other replicas to the new primary, within about a second each.
-const TURNED_AROUND: Duration = Duration::from_secs(3);
+/// How long a displaced primary has a replica again before anybody acts: longer than that takes otherwise, and shorter than
+/// the time for which its fence is held without a word from the Sentinels.
+const STILL_FOLLOWED: Duration = Duration::from_secs(5);
 
 /// What holds for every isolated primary.
 const ISOLATED: Bars = Bars {
@@ -98,14 +105,8 @@ fn cut_until_it_is_replaced() {
     world.rejoin(&old);
     let mut report = world.report(3);
     report.note = format!("cut off for {away:?}");
-    // Both are primary for a moment. The replica that still follows the old one lifts its fence
-    // and even confirms what it takes, until Sentinel has turned that replica around.
-    report.judge(&Bars {
-        displaced_for: Some(away + TURNED_AROUND),
-        displaced_after_heal: None,
-        confirmed_allowed: true,
-        ..ISOLATED
-    });
+    // Both are primary for a moment, and a replica may still follow the old one; but its fence is held.
+    report.judge(&ISOLATED);
 }
 
 #[test]
@@ -181,5 +182,54 @@ fn cut_from_the_clients_only() {
         lost: Some(0),
         gap: Some(CUT + Duration::from_secs(3)),
         ..Bars::default()
+    });
+}
+
+/// The moment in which a displaced primary is back in touch and a replica still follows it, made to last: the Sentinels that
+/// would turn both around do nothing for a while.
+#[test]
+fn cut_and_a_replica_still_follows_it() {
+    let mut world = World::new("cut_and_a_replica_still_follows_it");
+    let old = world.primary.clone();
+    let sentinels = [&world.primary, &world.replicas[0], &world.replicas[1]]
+        .map(|unit| world.model.sentinel_process(unit.address));
+    world.begin();
+    world.isolate(&old, Way::Both, How::Drop);
+    let new = world.replaced(&old);
+    world.last(CUT);
+    for process in sentinels {
+        signal(process, Signal::STOP);
+    }
+    world.rejoin(&old);
+    let follower = world.replicas.iter().find(|unit| unit.name != new.name);
+    let follower = follower.expect("another replica");
+    let mut wire = world.model.server(follower.address).unwrap();
+    let address = old.address.to_string();
+    let told = wire.call(&["REPLICAOF", &address, &SERVER_PORT.to_string()]);
+    assert_eq!(told.unwrap().text().as_deref(), Some("OK"));
+    world
+        .model
+        .wait_until("the old primary has a replica again", A_UNIT, || {
+            let mut wire = world
+                .model
+                .server(old.address)
+                .map_err(|error| error.to_string())?;
+            let info = wire.call(&["INFO", "replication"]);
+            let info = info.ok().and_then(|info| info.text()).unwrap_or_default();
+            let attached = info_field(&info, "connected_slaves").is_some_and(|count| count != "0");
+            let primary = info_field(&info, "role").as_deref() == Some("master");
+            match (primary, attached) {
+                (true, true) => Ok(()),
+                _ => Err(info),
+            }
+        });
+    std::thread::sleep(STILL_FOLLOWED);
+    for process in sentinels {
+        World::wake(process);
+    }
+    world.report(3).judge(&Bars {
+        // Nobody elects, and the new primary has no replica either.
+        gap: None,
+        ..ISOLATED
     });
 }

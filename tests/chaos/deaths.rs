@@ -131,12 +131,12 @@ fn freeze_the_server_until_it_is_replaced() {
     World::wake(process);
     let mut report = world.report(3);
     report.note = format!("frozen for {slept:?}");
-    // Both are primary for a moment, and the replica that still follows the old one even confirms
-    // what it takes. Until Sentinel has turned that one around, at most.
+    // What waited in its sockets when it woke, which the replica that still follows it may even confirm; then the
+    // order to close the fence, which waited there, too.
     report.judge(&Bars {
-        lost: None,
+        lost: Some(2 * IN_FLIGHT),
         displaced_for: Some(slept + FENCED),
-        displaced_after_heal: None,
+        displaced_after_heal: Some(2 * IN_FLIGHT),
         confirmed_allowed: true,
         ..SILENCE
     });
