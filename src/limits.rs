@@ -347,6 +347,11 @@ pub const OFFLINE_LOOKS: u32 = 3;
 /// some seconds after the end, and all that was acknowledged is saved here until then.
 pub const FAREWELL_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longest that a pod that goes waits for its server to have saved and ended.
+///
+/// Kubernetes gives a pod 30 s, some of which pass before the hook begins; [`FAREWELL_LIMIT`] comes before this.
+pub const POD_STOP_LIMIT: Duration = Duration::from_secs(12);
+
 /// How often the watcher asks whether a replica in sync is not promotable, and nobody makes it so.
 ///
 /// Where Juju is there, a hook does it within moments: it is left to it until the second look.

@@ -19,6 +19,9 @@ use crate::{
 /// Settings that the planner decides on its own, so that nobody else compares them.
 const PLANNED: &str = "min-replicas-to-write";
 
+/// The setting by which a replica says where it is; taken up with its next connection to the primary.
+pub const ANNOUNCED: &str = "replica-announce-ip";
+
 /// Returns what a server is to be started with.
 ///
 /// # Errors
@@ -106,6 +109,8 @@ fn runtime(settings: &ServerSettings) -> BTreeMap<String, String> {
         .into_iter()
         .filter(|(name, _)| *name != PLANNED)
         .map(|(name, value)| (name.to_owned(), value))
+        // What Sentinel and the primary know it by, should anybody have changed it.
+        .chain([(ANNOUNCED.to_owned(), settings.endpoint.host().to_owned())])
         .collect()
 }
 

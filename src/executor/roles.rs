@@ -36,11 +36,16 @@ pub(super) async fn apply_settings(charm: &Charm) -> anyhow::Result<()> {
     let credentials = credentials(charm)?;
     let settings = settings::wanted(charm);
     let client = server_client(&charm.juju.address, credentials).await?;
+    let before = client.config_get(&[settings::ANNOUNCED]).await?;
     for (name, value) in &settings.runtime {
         client
             .config_set(&[(name, value)])
             .await
             .with_context(|| format!("the server does not take {name} = {value:?}"))?;
+    }
+    let announced = settings.runtime.get(settings::ANNOUNCED);
+    if announced.is_some() && before.get(settings::ANNOUNCED) != announced {
+        client.reconnect_to_primary().await?;
     }
     let sentinel = sentinel_client(&charm.juju.address, credentials).await?;
     let down_after = settings.down_after_ms.to_string();

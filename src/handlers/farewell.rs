@@ -1,4 +1,4 @@
-//! The server's farewell: what is done when its machine goes down in order.
+//! The server's farewell: what is done when its machine, or its pod, goes down in order.
 //!
 //! Run by systemd whenever the server's service stops, while the server still runs. Only when the
 //! whole machine goes down there is something to do: the role of primary is handed over, so that
@@ -7,15 +7,16 @@
 
 use std::path::Path;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::offline;
 use crate::{
     charm::Charm,
     executor,
-    limits::{FAREWELL_LIMIT, POLL_MAX},
-    planner::{Observation, Plan, Step, invariants, observation::Role},
+    limits::{FAREWELL_LIMIT, POD_STOP_LIMIT, POLL_MAX},
+    observer,
+    planner::{Intent, Observation, Plan, Step, invariants, observation::Role, view::Naming},
     workload::systemd,
 };
 
@@ -34,7 +35,7 @@ pub async fn run(file: &Path) -> anyhow::Result<()> {
     let systemd = known.systemd();
     let mut charm = known.charm(systemd)?;
     let deadline = Instant::now() + FAREWELL_LIMIT;
-    let handed = timeout_at(deadline, hand_over(&mut charm)).await;
+    let handed = timeout_at(deadline, hand_over(&mut charm, decide)).await;
     if handed.is_err() {
         warn!(
             limit_s = FAREWELL_LIMIT.as_secs(),
@@ -47,8 +48,38 @@ pub async fn run(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Hands the role of primary over, if this unit has it and somebody can take it.
-async fn hand_over(charm: &mut Charm) {
+/// Passes the role of primary on and saves, when Kubernetes ends this unit's pod.
+///
+/// All containers of the pod are told to end at the same time. So the server may have ended by itself
+/// before, or does so meanwhile: it holds writes back until its replicas have everything, saves, and ends.
+/// Then one of them is promoted at once, instead of after the time to find out that it is gone.
+///
+/// What cannot be done in time is left to the others and to the next pod.
+pub async fn of_pod(charm: &mut Charm) {
+    let deadline = Instant::now() + FAREWELL_LIMIT;
+    let handed = timeout_at(deadline, hand_over(charm, decide_in_pod)).await;
+    if handed.is_err() {
+        warn!(
+            limit_s = FAREWELL_LIMIT.as_secs(),
+            "Cannot pass the role on in time"
+        );
+    }
+    let ended = async {
+        let seen = observer::look(charm, Intent::Reconcile).await;
+        executor::end_server(charm, &seen).await
+    };
+    match timeout(POD_STOP_LIMIT, ended).await {
+        Ok(Ok(())) => info!("The server has saved and ended"),
+        Ok(Err(error)) => warn!(error = format!("{error:#}"), "Cannot save in order"),
+        Err(_) => warn!(
+            limit_s = POD_STOP_LIMIT.as_secs(),
+            "The server has not ended in time"
+        ),
+    }
+}
+
+/// Passes the role of primary on, if this unit has it and somebody can take it.
+async fn hand_over(charm: &mut Charm, decide: impl Fn(&Observation) -> Decision) {
     loop {
         let why = match offline::look(charm).await {
             Ok(seen) => match decide(&seen) {
@@ -74,8 +105,22 @@ async fn hand_over(charm: &mut Charm) {
 enum Decision {
     /// It has no role to hand over, or nobody to hand it to.
     Nothing(String),
-    /// It hands over.
+    /// It passes the role on.
     HandOver(Step),
+}
+
+/// As [`decide`], where the server may have gone before its charm.
+fn decide_in_pod(seen: &Observation) -> Decision {
+    let why = match decide(seen) {
+        Decision::Nothing(why) => why,
+        hand_over @ Decision::HandOver(_) => return hand_over,
+    };
+    let mine = matches!(seen.naming(), Naming::Agreed { host, .. } if host == seen.local.address);
+    let orphaned = mine && seen.server(&seen.me).is_none() && seen.serving().is_empty();
+    match seen.best_replica().filter(|to| *to != seen.me) {
+        Some(to) if orphaned && !seen.failing_over() => permitted(seen, Step::Promote { to }),
+        Some(_) | None => Decision::Nothing(why),
+    }
 }
 
 fn decide(seen: &Observation) -> Decision {
@@ -89,14 +134,21 @@ fn decide(seen: &Observation) -> Decision {
         Ok(to) => to,
         Err(why) => return Decision::Nothing(format!("nobody can take over: {why}")),
     };
-    let step = Step::HandOver {
-        from: seen.me.clone(),
-        to,
-        leaving: false,
-    };
+    permitted(
+        seen,
+        Step::HandOver {
+            from: seen.me.clone(),
+            to,
+            leaving: false,
+        },
+    )
+}
+
+/// Makes sure that a step breaks no invariant.
+fn permitted(seen: &Observation, step: Step) -> Decision {
     let plan = Plan::Act {
         steps: vec![step.clone()],
-        why: "the machine goes down".to_owned(),
+        why: "the machine or pod goes down".to_owned(),
     };
     match invariants::permit(seen, &plan) {
         Ok(()) => Decision::HandOver(step),
@@ -123,6 +175,27 @@ mod tests {
             ("me=0 0:P 1:X 2:X", "nobody can take over"),
         ] {
             let found = match decide(&seen(cluster)) {
+                Decision::Nothing(why) => why,
+                Decision::HandOver(step) => step.to_string(),
+            };
+            assert!(found.contains(expected), "{cluster}: {found}");
+        }
+    }
+
+    #[test]
+    fn in_a_pod_somebody_is_promoted_once_the_server_is_gone() {
+        for (cluster, expected) in [
+            ("me=0 0:P 1:R 2:R", "hand over from valkey/0 to valkey/1"),
+            ("me=0 0:Xs names=0 1:Ro 2:Ro", "promote valkey/1"),
+            ("me=1 0:P 1:R 2:R", "this unit is no primary"),
+            ("me=1 0:P 1:Rs 2:R", "this unit is no primary"),
+            // Another was elected meanwhile.
+            ("me=0 0:Xs names=1 1:P 2:R", "this unit is no primary"),
+            // Too few say who the primary is.
+            ("me=0 0:Xs names=0 1:X 2:Ro", "this unit is no primary"),
+            ("me=0 0:P 1:X 2:X", "nobody can take over"),
+        ] {
+            let found = match decide_in_pod(&seen(cluster)) {
                 Decision::Nothing(why) => why,
                 Decision::HandOver(step) => step.to_string(),
             };

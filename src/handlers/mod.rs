@@ -10,13 +10,15 @@ pub mod promotable;
 pub mod services;
 pub mod start_gate;
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use tracing::{error, info, warn};
 
 use crate::{
     charm::{Charm, STORAGE},
     executor,
-    juju::{Environment, Event, HookTools},
+    juju::{Environment, Event, HookTools, pod},
     observer,
     planner::{Intent, peer_data::UnitState},
     workload::{Backend as _, Service, ServiceStatus},
@@ -95,11 +97,17 @@ async fn leave(charm: &mut Charm) -> anyhow::Result<()> {
     pass::run(charm, Intent::Leave).await.map(drop)
 }
 
-/// Handles `stop`: on machines it comes only when the unit is removed, after its storage went.
+/// Handles `stop`: on machines it comes only when the unit is removed, after its storage went; in a
+/// pod also when the pod goes and the unit comes back in another one.
 async fn stop(charm: &mut Charm) -> anyhow::Result<()> {
     let gone = matches!(charm.juju.mine.state, UnitState::Left | UnitState::Detached);
     if gone || charm.juju.dying {
         executor::stop_watch(charm).await?;
+    } else if charm.juju.mine.state == UnitState::Member && pod::is_pod(Path::new(pod::CONTAINERS))
+    {
+        executor::stop_watch(charm).await?;
+        Box::pin(farewell::of_pod(charm)).await;
+        executor::flush(charm).await?;
     }
     Ok(())
 }

@@ -69,6 +69,7 @@ pub fn violations(seen: &Observation) -> Vec<String> {
         server_violations(seen, unit, members.len(), &mut found);
         sentinel_violations(seen, unit, &members, &mut found);
     }
+    found.extend(seen.leaks());
     found
 }
 

@@ -8,6 +8,7 @@ pub mod fence;
 mod gate;
 pub mod invariants;
 pub mod leader;
+mod leaks;
 mod lease;
 mod leave;
 mod names;

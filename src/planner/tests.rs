@@ -255,6 +255,81 @@ fn departed_members_are_cleared_by_the_leader_under_the_lease() {
     }
 }
 
+/// The same set as if its units had names: `10.0.0.1` becomes `valkey-1.m`.
+fn named(text: &str) -> Observation {
+    let json = serde_json::to_string(&seen(text)).unwrap();
+    let mut json = json;
+    for number in 0..3 {
+        json = json.replace(&format!("10.0.0.{number}"), &format!("valkey-{number}.m"));
+    }
+    serde_json::from_str(&json).unwrap()
+}
+
+#[test]
+fn an_address_that_leaked_is_named_and_cleared() {
+    use super::observation::{Known, Seen};
+    let leak = |observation: &mut Observation, announced: bool| {
+        for sentinel in observation.sentinels.values_mut() {
+            if let Seen::Known(sentinel) = sentinel {
+                sentinel.monitor.as_mut().unwrap().replicas.push(Known {
+                    host: "10.1.2.3".to_owned(),
+                    id: "r".to_owned(),
+                    down: false,
+                });
+            }
+        }
+        for server in observation.servers.values_mut() {
+            if let Seen::Known(server) = server
+                && let Some(replica) = server.replicas.first_mut()
+                && announced
+            {
+                replica.host = "10.1.2.3".to_owned();
+            }
+        }
+    };
+    for (case, announced, expected) in [
+        (
+            "me=1 leader 0:P 1:R 2:R",
+            false,
+            "act: take the lease on membership changes",
+        ),
+        (
+            "me=1 leader 0:P 1:R 2:R lease=mine",
+            false,
+            "act: clear departed members from the Sentinels of valkey/0, valkey/1, valkey/2; set quorum 2 on valkey/0, valkey/1, valkey/2; give the lease back",
+        ),
+        // It would be learned anew: the unit itself has to announce its name first.
+        ("me=1 leader 0:P 1:R 2:R", true, "settled"),
+        ("me=1 0:P 1:R 2:R", false, "settled"),
+    ] {
+        let mut observation = named(case);
+        assert_eq!(observation.leaks(), Vec::<String>::new(), "{case}");
+        leak(&mut observation, announced);
+        assert_eq!(show(&plan(&observation)), expected, "{case} {announced}");
+        let violations = super::invariants::violations(&observation).join("; ");
+        let said = "Sentinel of valkey/0 knows the address 10.1.2.3 instead of a name";
+        assert!(violations.contains(said), "{violations}");
+        let said = "a replica of valkey/0 announces the address 10.1.2.3";
+        assert_eq!(violations.contains(said), announced, "{violations}");
+    }
+    // Who follows an address follows the name from then on.
+    let mut observation = named("me=1 0:P 1:R 2:R");
+    let me = observation.me.clone();
+    let Some(Seen::Known(server)) = observation.servers.get_mut(&me) else {
+        panic!("it answers");
+    };
+    server.role = super::observation::Role::Replica {
+        of: "10.1.2.3".to_owned(),
+        link_up: true,
+        syncing: None,
+    };
+    assert_eq!(show(&plan(&observation)), "act: follow valkey-0.m");
+    // Where units have addresses, none is a leak.
+    let mut observation = seen("me=1 0:P 1:R 2:R");
+    leak(&mut observation, true);
+    assert_eq!(observation.leaks(), Vec::<String>::new());
+}
+
 #[test]
 fn who_leaves_hands_over_first_and_never_takes_the_last_copy_along() {
     check(&[

@@ -156,20 +156,31 @@ fn departed(seen: &Observation) -> Option<Plan> {
         .filter(|(name, unit)| !unit.dying || members.contains(name))
         .filter_map(|(name, _)| seen.host_of(name))
         .collect();
-    let strangers = || {
+    let strangers = |sentinels: bool| {
         members
             .iter()
             .filter_map(|unit| seen.monitor(unit))
-            .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
+            .flat_map(move |monitor| {
+                if sentinels {
+                    &monitor.others
+                } else {
+                    &monitor.replicas
+                }
+            })
             .filter(|known| !hosts.contains(known.host.as_str()))
     };
     // One that answers cannot be cleared: it would introduce itself again. It may be a member at
     // an address, or a unit, that this one has not heard of yet, so that nobody else is cleared
     // either until its databag has been read.
-    if strangers().any(|known| !known.down) {
+    if strangers(true).any(|known| !known.down)
+        || strangers(false).any(|known| !known.down && !seen.is_leaked_replica(known))
+    {
         return None;
     }
-    let ghosts: BTreeSet<String> = strangers().map(|known| known.host.clone()).collect();
+    let ghosts: BTreeSet<String> = strangers(true)
+        .chain(strangers(false))
+        .map(|known| known.host.clone())
+        .collect();
     if ghosts.is_empty() {
         return None;
     }

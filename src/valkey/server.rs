@@ -383,6 +383,18 @@ impl ServerClient {
         Ok(killed)
     }
 
+    /// Closes a replica's connection to its primary, so that it makes a new one and announces itself
+    /// anew; it goes on where it was. A primary has none to close.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ValkeyError`].
+    pub async fn reconnect_to_primary(&self) -> Result<(), ValkeyError> {
+        let mut kill = cmd("CLIENT");
+        kill.arg("KILL").arg("TYPE").arg("master");
+        self.connection.ask("CLIENT KILL", &kill).await.map(drop)
+    }
+
     /// Counts the keys of the first database.
     ///
     /// # Errors
