@@ -1,6 +1,6 @@
 //! Addresses that stand where names belong: where units are pods, an address is somebody else's tomorrow.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::observation::{Known, Observation, Role};
 
