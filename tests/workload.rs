@@ -671,6 +671,25 @@ async fn only_the_newest_sets_are_kept_and_what_is_no_set_stays() {
 }
 
 #[tokio::test]
+async fn keeping_the_same_files_again_pushes_no_older_set_out() {
+    let unit = Unit::new().await;
+    let keep = async |label: &str| {
+        let kept = unit.workload.keep_aside(label, Keep::Link).await;
+        kept.unwrap().unwrap()
+    };
+    put_data(&unit, "older");
+    let older = keep("older").await;
+    put_data(&unit, "newer");
+    let newer = keep("newer").await;
+    for _ in 0..=KEPT_SETS_MAX {
+        assert_eq!(keep("again").await, newer);
+    }
+    assert!(older.exists());
+    put_data(&unit, "other");
+    assert_ne!(keep("again").await, newer);
+}
+
+#[tokio::test]
 async fn a_data_directory_that_cannot_be_used_is_named_with_what_to_do() {
     let unit = Unit::new().await;
     unit.workload.check_data_dir().await.unwrap();

@@ -32,7 +32,7 @@ pub enum Hold {
 }
 
 /// The files of a data set below its directory, and which files they are.
-type Parts = BTreeMap<PathBuf, u64>;
+pub(super) type Parts = BTreeMap<PathBuf, u64>;
 
 fn held(layout: &Layout) -> PathBuf {
     layout.kept().join(".held")
@@ -43,7 +43,7 @@ fn prepared(layout: &Layout) -> PathBuf {
 }
 
 /// Lists the files that a server would load from `directory`.
-fn parts(directory: &Path) -> io::Result<Parts> {
+pub(super) fn parts(directory: &Path) -> io::Result<Parts> {
     let mut parts = Parts::new();
     let snapshot = PathBuf::from(Layout::SNAPSHOT);
     match fs::metadata(directory.join(&snapshot)) {

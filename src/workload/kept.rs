@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::files::{free_space_bytes, make_dir, sync_dir};
-use super::{Layout, WorkloadError, data};
+use super::{Layout, WorkloadError, data, held};
 use crate::limits::{FREE_SPACE_MARGIN_BYTES, KEPT_SETS_MAX};
 
 /// What becomes of the data set in its old place.
@@ -52,6 +52,11 @@ pub(super) fn keep_aside(
     let found = data::presence(layout)?;
     if found.snapshot.is_none() && parts.is_empty() {
         return Ok(None);
+    }
+    if keep == Keep::Link
+        && let Some(path) = newest_of_same_files(layout)
+    {
+        return Ok(Some(path));
     }
     // Also a set that is only linked soon needs its size: the old blocks are not freed when the live
     // files are replaced.
@@ -105,6 +110,15 @@ pub(super) fn keep_aside(
     }
     discard_oldest(&kept, &name);
     Ok(Some(complete))
+}
+
+/// Returns the newest set if it holds the very files that the data set has now.
+///
+/// What follows may fail and be tried again: each try would push an older set out that a person may need.
+fn newest_of_same_files(layout: &Layout) -> Option<PathBuf> {
+    let newest = layout.kept().join(sets(&layout.kept()).pop()?);
+    let live = held::parts(&layout.data()).ok()?;
+    (held::parts(&newest).ok()? == live).then_some(newest)
 }
 
 /// Removes what has been linked into a complete set. Only now: an interruption before that leaves
