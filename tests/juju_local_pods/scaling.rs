@@ -40,11 +40,14 @@ fn a_pod_of_the_same_number_finds_its_storage_in_3_6_and_not_in_4_0() {
     for (variant, expected) in [("3.6", "of before\n"), ("4.0", "none\n")] {
         let pods = Pods::deployed(variant, 2);
         pods.exec("app/1", "echo of before >/srv/work/data");
+        pods.exec("app/1", "relation-set -r $(relation-ids peers) of=before");
         pods.ok(&["scale-application", "app", "1", "--wait=100s"]);
         pods.ok(&["scale-application", "app", "2", "--wait=100s"]);
         assert_eq!(pods.unit("app/2"), serde_json::Value::Null);
         let found = pods.exec("app/1", "cat /srv/work/data 2>/dev/null || echo none");
         assert_eq!(found, expected, "{variant}");
+        let databag = "relation-get -r $(relation-ids peers) of app/1";
+        assert_eq!(pods.exec("app/0", databag).trim(), "", "{variant}");
     }
 }
 

@@ -258,11 +258,10 @@ impl State {
             && relation.life == Life::Alive
             && relation.scope.insert(name.to_owned())
         {
-            relation
-                .units
-                .entry(name.to_owned())
-                .or_default()
-                .apply(&fill);
+            // A pod that has its number from one before it does not inherit what that one wrote.
+            let bag = relation.units.entry(name.to_owned()).or_default();
+            bag.values.clear();
+            bag.apply(&fill);
         }
         if let Some(unit) = self.model.units.get_mut(name) {
             unit.local.relations.entry(relation).or_default();
