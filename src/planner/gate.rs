@@ -218,8 +218,11 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
         });
     }
     let candidate = seen.best_replica();
-    let best_copy =
-        seen.local.has_data && seen.local.complete_data && seen.local.identity.is_some();
+    let former = address_of_another(seen);
+    let best_copy = seen.local.has_data
+        && seen.local.complete_data
+        && seen.local.identity.is_some()
+        && former.is_none();
     // A replica that has not synced since it started may hold less than what is here.
     let promotable = candidate.as_ref().is_some_and(|to| {
         seen.server(to).is_some_and(|server| server.priority > 0) || repair::overdue(seen)
@@ -240,10 +243,8 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             // Not the best copy, and no replica that surely is. Alone, nothing better exists.
             let others_exist = members > 1;
             if others_exist {
-                let missing = seen
-                    .other_members()
-                    .into_iter()
-                    .next()
+                let missing = former
+                    .or_else(|| seen.other_members().into_iter().next())
                     .unwrap_or_else(|| seen.me.clone());
                 return Plan::Poll(Reason::BestCopyMissing(missing));
             }
@@ -253,6 +254,24 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             Plan::Wait(Reason::BestCopyMissing(seen.me.clone()))
         }
     }
+}
+
+/// Returns the unit that the Sentinels mean when they name this one's address, if it is another.
+///
+/// Machines that reboot together can come back with each other's addresses. Within one epoch nobody else
+/// becomes primary: who followed in it does not serve for the one that was primary in it.
+fn address_of_another(seen: &Observation) -> Option<UnitName> {
+    let mine = seen.recorded()?;
+    if mine.primary || mine.epoch != seen.epoch() {
+        return None;
+    }
+    seen.other_members().into_iter().find(|unit| {
+        let position = seen
+            .units
+            .get(unit)
+            .and_then(|it| it.data.position.as_ref());
+        position.is_some_and(|theirs| theirs.primary && theirs.epoch == mine.epoch)
+    })
 }
 
 /// Returns whether so many Sentinels miss this server that they replace it any moment.

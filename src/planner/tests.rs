@@ -832,6 +832,25 @@ fn a_server_that_returns_serves_only_what_is_surely_the_best() {
             .insert(vote, elected.sentinels[&elected.me].clone());
     }
     assert!(show(&plan(&elected)).contains("set the state to Member"));
+    // The others' Sentinels name the address that this unit has now: it was another's before the reboot.
+    let mut moved = seen("me=1 0:X 1:Rs 2:Ro names=1");
+    let epoch = moved.epoch();
+    let old = moved.units.get_mut(&super::fixture::unit(0)).unwrap();
+    let theirs = old.data.position.as_mut().unwrap();
+    (theirs.primary, theirs.epoch) = (true, epoch);
+    let own = moved.local.identity.as_mut().unwrap();
+    let mine = own.position.as_mut().unwrap();
+    (mine.primary, mine.epoch) = (false, epoch);
+    assert_eq!(
+        show(&plan(&moved)),
+        "poll: waiting for valkey/0, which may hold the newest data; action `confirm-data-source` overrides"
+    );
+    // It was elected since it was recorded.
+    let own = moved.local.identity.as_mut().unwrap();
+    own.position.as_mut().unwrap().epoch = epoch - 1;
+    let known = own.position.clone();
+    moved.units.get_mut(&moved.me).unwrap().data.position = known;
+    assert_eq!(show(&plan(&moved)), "act: start the server as primary");
     // An order of the leader ends where a majority knows better.
     let mut observation = seen("me=2 founding=2 0:X 1:R 2:Rs names=0");
     observation.app.founding.as_mut().unwrap().reason = super::peer_data::FoundingReason::Restore;
