@@ -10,18 +10,16 @@ pub mod promotable;
 pub mod services;
 pub mod start_gate;
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use tracing::{error, info, warn};
 
 use crate::{
     charm::{Charm, STORAGE},
     executor,
-    juju::{Environment, Event, HookTools, pod},
+    juju::{Environment, Event, HookTools},
     observer,
     planner::{Intent, peer_data::UnitState},
-    workload::{Backend as _, Service, ServiceStatus},
+    workload::{Backend as _, PebbleWorkload, Service, ServiceStatus},
 };
 
 /// Runs what Juju dispatched the charm for.
@@ -103,8 +101,7 @@ async fn stop(charm: &mut Charm) -> anyhow::Result<()> {
     let gone = matches!(charm.juju.mine.state, UnitState::Left | UnitState::Detached);
     if gone || charm.juju.dying {
         executor::stop_watch(charm).await?;
-    } else if charm.juju.mine.state == UnitState::Member && pod::is_pod(Path::new(pod::CONTAINERS))
-    {
+    } else if charm.juju.mine.state == UnitState::Member && PebbleWorkload::is_possible() {
         executor::stop_watch(charm).await?;
         Box::pin(farewell::of_pod(charm)).await;
         executor::flush(charm).await?;

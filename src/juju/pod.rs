@@ -1,21 +1,9 @@
 //! The name of a unit's pod on Kubernetes.
 
-use std::path::Path;
-
 use super::names::UnitName;
-
-/// Where Juju puts a folder for each workload container into the charm's container of a pod.
-pub const CONTAINERS: &str = "/charm/containers";
 
 /// The pod's own list of search domains.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// Returns whether the charm runs in a pod, beside workload containers whose folders are in
-/// `containers`, usually [`CONTAINERS`].
-#[must_use]
-pub fn is_pod(containers: &Path) -> bool {
-    containers.is_dir()
-}
 
 /// Domain of a cluster whose resolver does not say another one.
 const DEFAULT_DOMAIN: &str = "cluster.local";

@@ -1,10 +1,6 @@
 //! Reads Juju's side once: as few hook tools as possible, as many at the same time as possible.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use futures::future::{join, join_all};
@@ -24,6 +20,7 @@ use crate::{
         rotation::NUMBER_KEY,
     },
     valkey::configuration::Options,
+    workload::PebbleWorkload,
 };
 
 use super::{local, mend, users};
@@ -135,7 +132,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
 /// A pod has another address each time it is made, and what Juju names as the address for others is
 /// the one that all units have in common.
 async fn unit_address(env: &Environment, tools: &HookTools) -> anyhow::Result<String> {
-    if pod::is_pod(Path::new(pod::CONTAINERS)) {
+    if PebbleWorkload::is_possible() {
         let resolv_conf = tokio::fs::read_to_string(pod::RESOLV_CONF)
             .await
             .unwrap_or_default();

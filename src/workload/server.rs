@@ -77,20 +77,24 @@ pub(super) async fn find(
         modified_seconds,
         nanoseconds,
     };
-    let written = serde_json::to_vec(&remembered)
+    remember(&memory, &remembered);
+    Ok(remembered.binary)
+}
+
+/// Writes down what was found out about the server, which only saves asking again.
+pub(super) fn remember(memory: &Path, found: &impl Serialize) {
+    let written = serde_json::to_vec(found)
         .map_err(|source| WorkloadError::Document {
-            path: memory.clone(),
+            path: memory.to_owned(),
             source,
         })
-        .and_then(|bytes| files::write_atomic(&memory, &bytes, files::PRIVATE));
+        .and_then(|bytes| files::write_atomic(memory, &bytes, files::PRIVATE));
     if let Err(error) = written {
-        // It only saves asking again.
         debug!(
             error = format!("{error:#}"),
             "Cannot remember the server's version"
         );
     }
-    Ok(remembered.binary)
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{
     CheckSpec, Client, Current, Exec, Layer, Level, OnExit, Override, PebbleError, Probe,
@@ -488,19 +488,7 @@ impl Backend for PebbleWorkload {
                 binary: binary.clone(),
                 socket,
             };
-            let written = serde_json::to_vec(&remembered)
-                .map_err(|source| WorkloadError::Document {
-                    path: memory.clone(),
-                    source,
-                })
-                .and_then(|bytes| files::write_atomic(&memory, &bytes, files::PRIVATE));
-            if let Err(error) = written {
-                // It only saves asking again.
-                debug!(
-                    error = format!("{error:#}"),
-                    "Cannot remember the server's version"
-                );
-            }
+            server::remember(&memory, &remembered);
         }
         Ok(binary)
     }
