@@ -26,6 +26,10 @@ const MARK: &str = "vomachine";
 const PLACE: &str = "/var/lib";
 /// Longest that a machine may take until its services answer.
 const BOOT: Duration = Duration::from_secs(60);
+/// Longest that a command on a machine may take that only looks.
+const LOOK: Duration = Duration::from_secs(10);
+/// Longest that any command on a machine may take.
+const COMMAND: Duration = Duration::from_secs(60);
 
 /// The machines of one test; removed when it is dropped. Drop the model before.
 #[derive(Debug)]
@@ -154,10 +158,25 @@ impl Machines {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Runs a shell command on a unit's machine, whatever becomes of it.
+    /// Runs a shell command that only looks on a unit's machine, whatever becomes of it.
     pub fn try_on(&self, unit: &str, command: &str) -> Result<String, String> {
-        let output = self
-            .try_drive(&["run", unit, "--", "sh", "-c", command])
+        self.run_on(unit, command, LOOK)
+    }
+
+    /// Runs a shell command on a unit's machine for so long at most.
+    ///
+    /// A machine that shuts down stops all its processes for a moment, and the one that entered it from
+    /// outside stops with the command, for ever: then the machine could not end either.
+    fn run_on(&self, unit: &str, command: &str, limit: Duration) -> Result<String, String> {
+        let seconds = limit.as_secs().to_string();
+        let output = Command::new("timeout")
+            .args(["--signal=KILL", &seconds])
+            .arg(self.driver())
+            .args(["run", unit, "--", "sh", "-c", command])
+            // Commands run in the directory of the same name on the machine.
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .output()
             .map_err(|error| format!("cannot call the machine driver: {error}"))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
@@ -174,7 +193,7 @@ impl Machines {
 
     /// Runs a shell command on a unit's machine that must succeed; returns what it printed.
     pub fn on(&self, unit: &str, command: &str) -> String {
-        self.try_on(unit, command)
+        self.run_on(unit, command, COMMAND)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
