@@ -291,7 +291,7 @@ async fn a_change_that_goes_on_is_waited_for_only_so_long_and_can_be_given_up() 
 async fn signals_reach_the_process_of_a_service() {
     let daemon = Daemon::start().await;
     let client = &daemon.client;
-    let script = "/bin/sh -c 'trap \"echo heard\" HUP; while :; do sleep 0.05; done'";
+    let script = "/bin/sh -c 'trap \"echo heard\" HUP; echo ready; while :; do sleep 0.05; done'";
     client
         .add_layer("test", &layer("one", service(script)))
         .await
@@ -305,8 +305,11 @@ async fn signals_reach_the_process_of_a_service() {
         .await
         .unwrap();
     client.succeeded(&change, DEADLINE).await.unwrap();
+    let said = async || client.logs("one", 10).await.unwrap().len();
+    // Pebble calls a process started that has lived for a second, whatever it has done by then.
+    until(1, said).await;
     client.signal("SIGHUP", &["one"]).await.unwrap();
-    until(1, async || client.logs("one", 10).await.unwrap().len()).await;
+    until(2, said).await;
     refused(
         &client.signal("SIGNONE", &["one"]).await.unwrap_err(),
         "invalid signal name",
