@@ -336,12 +336,20 @@ impl Cluster {
                 return None;
             }
             if info.role == Role::Replica {
-                let primary = self.try_server(0).await?.replication().await.ok()?;
+                // Whoever is primary by now.
                 let own = &self.nodes[index].server;
-                primary
-                    .replicas
-                    .iter()
-                    .find(|r| r.address == *own && r.is_streaming())?;
+                let mut streams = false;
+                for other in (0..self.nodes.len()).filter(|other| *other != index) {
+                    if let Some(client) = self.try_server(other).await
+                        && let Ok(primary) = client.replication().await
+                    {
+                        let mut replicas = primary.replicas.iter();
+                        streams |= replicas.any(|r| r.address == *own && r.is_streaming());
+                    }
+                }
+                if !streams {
+                    return None;
+                }
             }
             client.config_set(&[("replica-priority", "100")]).await.ok()
         })
