@@ -199,7 +199,8 @@ impl ServiceStatus {
 
 /// What every way of running processes can do.
 ///
-/// Every method is safe to repeat. Paths are those of [`Backend::layout`].
+/// Every method is safe to repeat. Paths are those of [`Backend::layout`]. What only looks at files, or
+/// moves them about, is the same for all.
 #[allow(
     async_fn_in_trait,
     reason = "a contract for this crate's own types, which are used by name"
@@ -264,14 +265,19 @@ pub trait Backend {
     /// # Errors
     ///
     /// [`WorkloadError::File`] if it cannot be read, [`WorkloadError::TooLarge`] above a bound.
-    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError>;
+    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
+        let path = path.to_owned();
+        blocking(move || files::read(&path)).await
+    }
 
     /// Removes a file, if there is one.
     ///
     /// # Errors
     ///
     /// [`WorkloadError::File`] if it cannot be removed.
-    async fn remove(&self, path: &Path) -> Result<(), WorkloadError>;
+    async fn remove(&self, path: &Path) -> Result<(), WorkloadError> {
+        files::remove(path)
+    }
 
     /// Keeps the data set aside under a name with the time and `label`; none if there is no data.
     ///
@@ -280,28 +286,39 @@ pub trait Backend {
     /// # Errors
     ///
     /// [`WorkloadError::NoSpaceToKeep`] if a second copy would not fit; nothing has changed then.
-    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError>;
+    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError> {
+        let (layout, label) = (self.layout().clone(), label.to_owned());
+        blocking(move || kept::keep_aside(&layout, &label, keep)).await
+    }
 
     /// Returns how many bytes this user can still write where the data is.
     ///
     /// # Errors
     ///
     /// [`WorkloadError::File`] if the system does not say.
-    async fn free_space_bytes(&self) -> Result<u64, WorkloadError>;
+    async fn free_space_bytes(&self) -> Result<u64, WorkloadError> {
+        files::free_space_bytes(self.layout().storage())
+    }
 
     /// Tells what data lies in the data directory.
     ///
     /// # Errors
     ///
     /// [`WorkloadError::File`] if it cannot be read.
-    async fn data_presence(&self) -> Result<DataPresence, WorkloadError>;
+    async fn data_presence(&self) -> Result<DataPresence, WorkloadError> {
+        let layout = self.layout().clone();
+        blocking(move || data::presence(&layout)).await
+    }
 
     /// Checks that a server can work in the data directory, by writing a small file among others.
     ///
     /// # Errors
     ///
     /// [`WorkloadError::DataDir`] with what is wrong and what to do.
-    async fn check_data_dir(&self) -> Result<(), WorkloadError>;
+    async fn check_data_dir(&self) -> Result<(), WorkloadError> {
+        let layout = self.layout().clone();
+        blocking(move || data::check(&layout).map_err(WorkloadError::from)).await
+    }
 
     /// Finds the server's binary and its version.
     ///
@@ -399,30 +416,6 @@ impl Backend for Workload {
 
     async fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WorkloadError> {
         each!(self, backend => backend.write(path, bytes, mode).await)
-    }
-
-    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
-        each!(self, backend => backend.read(path).await)
-    }
-
-    async fn remove(&self, path: &Path) -> Result<(), WorkloadError> {
-        each!(self, backend => backend.remove(path).await)
-    }
-
-    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError> {
-        each!(self, backend => backend.keep_aside(label, keep).await)
-    }
-
-    async fn free_space_bytes(&self) -> Result<u64, WorkloadError> {
-        each!(self, backend => backend.free_space_bytes().await)
-    }
-
-    async fn data_presence(&self) -> Result<DataPresence, WorkloadError> {
-        each!(self, backend => backend.data_presence().await)
-    }
-
-    async fn check_data_dir(&self) -> Result<(), WorkloadError> {
-        each!(self, backend => backend.check_data_dir().await)
     }
 
     async fn server(&self) -> Result<ServerBinary, WorkloadError> {

@@ -16,8 +16,8 @@ use super::files::{self, blocking};
 use super::pid_file::PidFile;
 use super::server::{self, ServerBinary};
 use super::{
-    Backend, DataPresence, Keep, Launch, Layout, Running, Service, ServiceStatus, Signal, Stop,
-    Stopped, WorkloadError, data, kept, logs,
+    Backend, Launch, Layout, Running, Service, ServiceStatus, Signal, Stop, Stopped, WorkloadError,
+    logs,
 };
 use crate::limits::{KILL_WAIT, START_SETTLE};
 
@@ -306,34 +306,6 @@ impl Backend for ProcessWorkload {
     async fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WorkloadError> {
         let (path, bytes) = (path.to_owned(), bytes.to_owned());
         blocking(move || files::write_atomic(&path, &bytes, mode)).await
-    }
-
-    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
-        let path = path.to_owned();
-        blocking(move || files::read(&path)).await
-    }
-
-    async fn remove(&self, path: &Path) -> Result<(), WorkloadError> {
-        files::remove(path)
-    }
-
-    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError> {
-        let (layout, label) = (self.layout.clone(), label.to_owned());
-        blocking(move || kept::keep_aside(&layout, &label, keep)).await
-    }
-
-    async fn free_space_bytes(&self) -> Result<u64, WorkloadError> {
-        files::free_space_bytes(self.layout.storage())
-    }
-
-    async fn data_presence(&self) -> Result<DataPresence, WorkloadError> {
-        let layout = self.layout.clone();
-        blocking(move || data::presence(&layout)).await
-    }
-
-    async fn check_data_dir(&self) -> Result<(), WorkloadError> {
-        let layout = self.layout.clone();
-        blocking(move || data::check(&layout).map_err(WorkloadError::from)).await
     }
 
     async fn server(&self) -> Result<ServerBinary, WorkloadError> {

@@ -31,8 +31,8 @@ use crate::workload::owner::{self, Owner};
 use crate::workload::process::ended_at_once;
 use crate::workload::server::{self, SERVER_VARIABLE, ServerBinary};
 use crate::workload::{
-    Backend, DataPresence, Keep, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus,
-    Signal, Stop, Stopped, WorkloadError, files, logs, memory,
+    Backend, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus, Signal, Stop,
+    Stopped, WorkloadError, files, logs, memory,
 };
 
 /// Name of the container in the charm's metadata.
@@ -446,30 +446,6 @@ impl Backend for PebbleWorkload {
             }
             _ => self.plain.write(path, bytes, mode).await,
         }
-    }
-
-    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
-        self.plain.read(path).await
-    }
-
-    async fn remove(&self, path: &Path) -> Result<(), WorkloadError> {
-        self.plain.remove(path).await
-    }
-
-    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError> {
-        self.plain.keep_aside(label, keep).await
-    }
-
-    async fn free_space_bytes(&self) -> Result<u64, WorkloadError> {
-        self.plain.free_space_bytes().await
-    }
-
-    async fn data_presence(&self) -> Result<DataPresence, WorkloadError> {
-        self.plain.data_presence().await
-    }
-
-    async fn check_data_dir(&self) -> Result<(), WorkloadError> {
-        self.plain.check_data_dir().await
     }
 
     async fn server(&self) -> Result<ServerBinary, WorkloadError> {

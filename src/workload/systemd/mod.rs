@@ -36,8 +36,8 @@ use super::pid_file::PidFile;
 use super::process::{end_in_time, ended_at_once, send};
 use super::server::{self, ServerBinary};
 use super::{
-    Backend, DataPresence, Keep, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus,
-    Signal, Stop, Stopped, WorkloadError,
+    Backend, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus, Signal, Stop,
+    Stopped, WorkloadError,
 };
 use crate::limits::{KILL_WAIT, SERVICE_POLL, SERVICE_START_LIMIT, START_SETTLE};
 
@@ -489,30 +489,6 @@ impl Backend for SystemdWorkload {
         }
         let owner = user::ensure(&self.names.user()).await?;
         owner::write(path, bytes, mode, owner).await
-    }
-
-    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
-        self.plain.read(path).await
-    }
-
-    async fn remove(&self, path: &Path) -> Result<(), WorkloadError> {
-        self.plain.remove(path).await
-    }
-
-    async fn keep_aside(&self, label: &str, keep: Keep) -> Result<Option<PathBuf>, WorkloadError> {
-        self.plain.keep_aside(label, keep).await
-    }
-
-    async fn free_space_bytes(&self) -> Result<u64, WorkloadError> {
-        self.plain.free_space_bytes().await
-    }
-
-    async fn data_presence(&self) -> Result<DataPresence, WorkloadError> {
-        self.plain.data_presence().await
-    }
-
-    async fn check_data_dir(&self) -> Result<(), WorkloadError> {
-        self.plain.check_data_dir().await
     }
 
     async fn server(&self) -> Result<ServerBinary, WorkloadError> {
