@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use crate::{
-    machines::Machines,
+    machines::{Machines, chosen_release, root_file_system},
     support::{
         charm,
         model::{A_UNIT, APPLICATION},
@@ -23,11 +23,7 @@ rm -rf /srv/packages /var/lib/apt/lists/*
 
 /// Packs the packages that machines are usually offered into one file.
 fn packages(place: &Path) -> String {
-    let root = Command::new("scripts/machine-root")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    let root = String::from_utf8(root.stdout).unwrap();
+    let root = root_file_system(chosen_release().as_deref());
     let resource = place.join("valkey-server.bin");
     let packed = Command::new("sh")
         .args([
@@ -35,7 +31,7 @@ fn packages(place: &Path) -> String {
             "cd \"$1/srv/packages\" && tar --create --gzip --file \"$2\" -- *.deb",
             "sh",
         ])
-        .arg(root.trim())
+        .arg(root)
         .arg(&resource)
         .status()
         .unwrap();

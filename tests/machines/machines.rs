@@ -46,6 +46,16 @@ impl Machines {
     ///
     /// When a prerequisite is missing: root, systemd-nspawn, the root file system.
     pub fn new() -> Self {
+        Self::with_release(chosen_release().as_deref())
+    }
+
+    /// Makes machines of a release, as `scripts/machine-root` names them; of this system's own if
+    /// none is given.
+    ///
+    /// # Panics
+    ///
+    /// As [`Machines::new`].
+    pub fn with_release(release: Option<&str>) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "the tests on booted machines start containers and need root: run them as root"
@@ -59,7 +69,7 @@ impl Machines {
             );
         }
         remove_leftovers();
-        let root = root_file_system();
+        let root = root_file_system(release);
         let prefix = own_name(MARK);
         let folder = Path::new(PLACE).join(&prefix);
         fs::create_dir(&folder).expect("cannot make a folder for machines");
@@ -295,10 +305,16 @@ impl Drop for Hold {
     }
 }
 
-/// Makes the root file system, or finds it.
-fn root_file_system() -> PathBuf {
+/// Returns the release that a person wants the machines to have.
+pub fn chosen_release() -> Option<String> {
+    std::env::var("MACHINES_RELEASE").ok()
+}
+
+/// Makes the root file system of a release, or finds it.
+pub fn root_file_system(release: Option<&str>) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/machine-root");
     let output = Command::new(script)
+        .args(release)
         .stdin(Stdio::null())
         .output()
         .expect("cannot run scripts/machine-root");

@@ -2,6 +2,8 @@
 //! network namespace and an address of its own, from a root file system that
 //! `scripts/machine-root` makes of the distribution's packages.
 //!
+//! The machines have the release of this system; with `MACHINES_RELEASE=ubuntu-noble` another one.
+//!
 //! Needs root and what `scripts/setup` installs; a missing prerequisite fails.
 
 #![allow(
@@ -19,6 +21,7 @@ mod install;
 mod machines;
 mod reboots;
 mod refresh;
+mod releases;
 mod scaling;
 mod service;
 mod storage;

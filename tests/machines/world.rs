@@ -46,7 +46,11 @@ pub struct World {
 impl World {
     /// Deploys units and, when they have settled, starts the usual writers.
     pub fn new(units: usize) -> Self {
-        let machines = Machines::new();
+        Self::on(Machines::new(), units)
+    }
+
+    /// Does so on machines of another kind than the usual.
+    pub fn on(machines: Machines, units: usize) -> Self {
         machines.prepare(PREPARE);
         let model = machines.model(archive());
         let started = Instant::now();
