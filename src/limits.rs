@@ -276,6 +276,11 @@ pub const FILE_READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// is about to look at; more could fill the disk that the live data needs.
 pub const KEPT_SETS_MAX: usize = 2;
 
+/// How long after the last note of its offset a data set's log may have been written for that note to say how much is lost.
+///
+/// Offsets are noted once a second, in whole seconds; a log whose sync is slow is written up to two seconds late.
+pub const RECORD_BEHIND_MAX: Duration = Duration::from_secs(3);
+
 /// How much of a log's end is read to estimate how many writes were lost, in bytes.
 ///
 /// A fenced primary accepts writes for three seconds; of more the number is extrapolated.

@@ -6,12 +6,17 @@
 //! primary had everything: then it took up where its own history ended, and what was held is let go.
 //! If it had to copy the whole data set instead, what was held is kept aside for a person.
 
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use crate::{
     charm::unix_now,
-    limits::LOST_TAIL_BYTES_MAX,
+    limits::{LOST_TAIL_BYTES_MAX, RECORD_BEHIND_MAX},
     observer::server_client,
     planner::peer_data::Position,
     valkey::{Credentials, Role, ServerClient, ServerInfo},
@@ -36,7 +41,8 @@ pub struct Former {
     pub successor: Option<String>,
     /// Offset in bytes up to which the successor has the same history, if it told.
     pub shared_until: Option<u64>,
-    /// Bytes of writes that exist nowhere else; at least so many, since offsets are noted once a second.
+    /// Bytes of writes that exist nowhere else; at least so many, since offsets are noted once a second. None if it is
+    /// not known: the successor did not tell, or the log went on after the last note.
     pub lost_bytes: Option<u64>,
     /// About how many writes these are.
     pub lost_writes: Option<u64>,
@@ -174,15 +180,15 @@ async fn seal(
         shared_until,
         ..held
     };
-    former.lost_bytes = former
-        .offset
-        .zip(shared_until)
-        .map(|(offset, until)| offset.saturating_sub(until));
     let Some(path) = workload.seal_hold(LABEL, &former).await? else {
         return Ok(());
     };
-    if let Some(lost) = former.lost_bytes {
-        former.lost_writes = lost_writes(path.clone(), lost).await;
+    if let Some((last, until)) = last.zip(shared_until)
+        && is_recorded_to_its_end(path.clone(), last.recorded_at).await
+    {
+        let bytes = last.offset.saturating_sub(until);
+        former.lost_bytes = Some(bytes);
+        former.lost_writes = lost_writes(path.clone(), bytes).await;
         let about = serde_json::to_vec_pretty(&former)?;
         workload
             .write(&path.join("about.json"), &about, 0o600)
@@ -209,7 +215,7 @@ async fn shared(host: &str, credentials: &Credentials, history: &str) -> Option<
 }
 
 /// Estimates how many writes the last `bytes` of a data set's log are; none without a log.
-async fn lost_writes(set: std::path::PathBuf, bytes: u64) -> Option<u64> {
+async fn lost_writes(set: PathBuf, bytes: u64) -> Option<u64> {
     tokio::task::spawn_blocking(move || {
         let (tail, of) = tail(&set, bytes).ok()??;
         let counted = writes_in(&tail);
@@ -226,10 +232,25 @@ async fn lost_writes(set: std::path::PathBuf, bytes: u64) -> Option<u64> {
     .ok()?
 }
 
-/// Reads the end of the last part of a data set's log, and says of how many bytes it is the end.
-fn tail(set: &std::path::Path, bytes: u64) -> std::io::Result<Option<(Vec<u8>, u64)>> {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-    let mut last: Option<(u64, std::path::PathBuf)> = None;
+/// Returns whether nothing was written to a data set's log after its offset was noted, at `recorded_at`.
+///
+/// On a machine so busy that the watcher did not get to it for a while, the noted offset says nothing of what is lost.
+async fn is_recorded_to_its_end(set: PathBuf, recorded_at: u64) -> bool {
+    tokio::task::spawn_blocking(move || {
+        let Ok(Some(log)) = last_log(&set) else {
+            return true;
+        };
+        let written = std::fs::metadata(log).and_then(|log| log.modified());
+        let recorded = SystemTime::UNIX_EPOCH + Duration::from_secs(recorded_at);
+        written.is_ok_and(|written| written <= recorded + RECORD_BEHIND_MAX)
+    })
+    .await
+    .unwrap_or(false)
+}
+
+/// Finds the last part of a data set's log.
+fn last_log(set: &Path) -> std::io::Result<Option<PathBuf>> {
+    let mut last: Option<(u64, PathBuf)> = None;
     for entry in std::fs::read_dir(set.join(crate::workload::Layout::APPEND_ONLY_DIR))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -243,7 +264,13 @@ fn tail(set: &std::path::Path, bytes: u64) -> std::io::Result<Option<(Vec<u8>, u
             last = Some((number, path.clone()));
         }
     }
-    let Some((_, path)) = last else {
+    Ok(last.map(|(_, path)| path))
+}
+
+/// Reads the end of the last part of a data set's log, and says of how many bytes it is the end.
+fn tail(set: &Path, bytes: u64) -> std::io::Result<Option<(Vec<u8>, u64)>> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let Some(path) = last_log(set)? else {
         return Ok(None);
     };
     let mut file = std::fs::File::open(path)?;
@@ -348,6 +375,23 @@ mod tests {
             ("*\r\n**\r\n*3".to_owned(), 0),
         ] {
             assert_eq!(writes_in(log.as_bytes()), expected, "{log:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_offset_from_before_the_end_of_the_log_tells_nothing() {
+        let set = tempfile::tempdir().unwrap();
+        let of = |at| is_recorded_to_its_end(set.path().to_owned(), at);
+        assert!(of(0).await, "there is no log");
+        std::fs::create_dir(set.path().join("appendonlydir")).unwrap();
+        std::fs::write(
+            set.path().join("appendonlydir/appendonly.aof.1.incr.aof"),
+            "",
+        )
+        .unwrap();
+        let now = unix_now();
+        for (at, expected) in [(now + 5, true), (now, true), (now - 60, false), (0, false)] {
+            assert_eq!(of(at).await, expected, "{now} {at}");
         }
     }
 
