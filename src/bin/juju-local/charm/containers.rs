@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::metadata::{Resource, text};
+use super::resource::Resource;
 use super::storage::StorageSpec;
+use super::yaml::text;
 use super::{CharmError, invalid};
 
 /// First user or group id that a container may not have, being people's.

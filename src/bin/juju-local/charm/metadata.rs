@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use super::containers::{Container, Known};
 use super::manifest::Manifest;
 use super::names::{is_application, is_endpoint, is_reserved};
+use super::resource::Resource;
 use super::storage::StorageSpec;
-use super::yaml::go_syntax;
+use super::yaml::{go_syntax, text};
 use super::{CharmError, invalid};
 
 /// What `metadata.yaml` says.
@@ -70,15 +71,6 @@ pub enum Scope {
     Global,
     /// Only those on one machine.
     Container,
-}
-
-/// One declared resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resource {
-    /// `file` or `oci-image`.
-    pub kind: String,
-    /// Name of the file in the unit's resource directory; empty for images.
-    pub filename: String,
 }
 
 impl Metadata {
@@ -226,34 +218,6 @@ impl Endpoint {
     }
 }
 
-impl Resource {
-    fn parse(name: &str, spec: &Value) -> Result<Self, CharmError> {
-        let empty = Map::new();
-        let spec = spec.as_object().unwrap_or(&empty);
-        let kind = Some(text(spec, "type"))
-            .filter(|kind| !kind.is_empty())
-            .unwrap_or_else(|| "file".to_owned());
-        let filename = text(spec, "filename");
-        match kind.as_str() {
-            "file" if filename.is_empty() => {
-                return invalid(format!("resource {name:?}: resource missing filename"));
-            }
-            "file" if filename.contains('/') || filename == ".." || filename == "." => {
-                return invalid(format!(
-                    "resource {name:?}: filename cannot contain \"/\" (got {filename:?})"
-                ));
-            }
-            "file" | "oci-image" => {}
-            _ => {
-                return invalid(format!(
-                    "resource {name:?}: unsupported resource type {kind:?}"
-                ));
-            }
-        }
-        Ok(Self { kind, filename })
-    }
-}
-
 /// Checks that keys of the old and the new format are not mixed.
 fn check_format(map: &Map<String, Value>, manifest: &Manifest) -> Result<(), CharmError> {
     let given = |keys: &[&str]| {
@@ -313,14 +277,6 @@ fn section_of<'a>(
             go_syntax(other)
         )),
     }
-}
-
-/// Returns the text under `key`, or an empty one.
-pub(super) fn text(map: &Map<String, Value>, key: &str) -> String {
-    map.get(key)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn required(map: &Map<String, Value>, key: &str) -> Result<String, CharmError> {

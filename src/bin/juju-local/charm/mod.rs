@@ -25,6 +25,7 @@ mod metadata;
 pub mod names;
 #[cfg(test)]
 mod properties;
+mod resource;
 mod storage;
 pub mod yaml;
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::metadata::text;
 use super::names::is_application;
+use super::yaml::text;
 use super::{CharmError, invalid};
 
 /// Where Juju itself mounts storage; no charm may.

@@ -238,6 +238,14 @@ pub fn go_syntax(value: &Value) -> String {
     }
 }
 
+/// Returns the text under `key`, or an empty one.
+pub(super) fn text(map: &Map<String, Value>, key: &str) -> String {
+    map.get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

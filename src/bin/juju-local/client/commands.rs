@@ -11,23 +11,12 @@ use serde_json::{Map, Value};
 use super::arguments::{
     self, AddUnit, Config, Deploy, Refresh, RemoveApplication, RemoveUnit, ScaleApplication, Wait,
 };
-use super::connect::Model;
+use super::connect::{Model, unexpected};
 use super::output::{self, Document};
 use super::wait::{Goal, wait};
 use super::{Done, input};
 use crate::api::{self, ConfigReport, Removal, Removing, Request, Response};
 use crate::limits::{END_TIMEOUT, WAIT_POLL};
-
-/// Says that the engine answered something else.
-///
-/// # Errors
-///
-/// Always.
-pub fn unexpected() -> Done {
-    bail!(
-        "cannot understand the engine's answer: is it of another version? `juju-local handle crash-engine` ends it"
-    )
-}
 
 fn waits(model: &Model, given: &Wait, goal: &Goal) -> Done {
     if let Some(longest) = given.wait {

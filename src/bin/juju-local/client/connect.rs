@@ -179,6 +179,17 @@ impl Model {
     }
 }
 
+/// Says that the engine answered something else.
+///
+/// # Errors
+///
+/// Always.
+pub fn unexpected() -> super::Done {
+    bail!(
+        "cannot understand the engine's answer: is it of another version? `juju-local handle crash-engine` ends it"
+    )
+}
+
 /// Sends one request and reads its answer.
 fn exchange(mut stream: UnixStream, request: &Request) -> Result<Response> {
     // `juju-exec` and `destroy` do as much as they are told to; everything else is answered from memory.

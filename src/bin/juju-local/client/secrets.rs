@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::arguments::{AddSecret, ShowSecret, UpdateSecret};
-use super::connect::Model;
+use super::connect::{Model, unexpected};
 use super::output::{self, Format, as_document};
 use super::table::{Table, colours, plain};
-use super::{Done, commands, input};
+use super::{Done, input};
 use crate::api::{Request, Response, SecretReport};
 
 /// Owner that stands for the person.
@@ -33,7 +33,7 @@ pub fn add(model: &Model, given: AddSecret) -> Done {
         description: given.description,
     };
     let Response::Names(uris) = model.ask_or_begin(&request)? else {
-        return commands::unexpected();
+        return unexpected();
     };
     output::print(&format!("{}\n", uris.join("\n")))?;
     Ok(ExitCode::SUCCESS)
@@ -97,7 +97,7 @@ pub fn remove(model: &Model, secret: String) -> Done {
 /// When the engine cannot be asked.
 pub fn list(model: &Model, format: Format) -> Done {
     let Response::Secrets(secrets) = model.ask(&Request::Secrets)? else {
-        return commands::unexpected();
+        return unexpected();
     };
     if let Some(form) = as_document(format) {
         output::document(&by_id(&secrets), form)?;
@@ -137,7 +137,7 @@ pub fn show(model: &Model, given: ShowSecret) -> Done {
         revision: given.revision,
     };
     let Response::Secrets(secrets) = model.ask(&request)? else {
-        return commands::unexpected();
+        return unexpected();
     };
     output::document(&by_id(&secrets), given.format)?;
     Ok(ExitCode::SUCCESS)

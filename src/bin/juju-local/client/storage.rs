@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::connect::Model;
+use super::Done;
+use super::connect::{Model, unexpected};
 use super::output::{self, Format, as_document};
 use super::table::{Table, colours, natural, plain, status};
-use super::{Done, commands};
 use crate::api::{Request, Response};
 use crate::report::StatusReport;
 
@@ -60,7 +60,7 @@ pub fn table(report: &StatusReport, first: &str) -> Table {
 /// When the engine cannot be asked.
 pub fn list(model: &Model, format: Format) -> Done {
     let Response::Status(report) = model.ask(&Request::Storage)? else {
-        return commands::unexpected();
+        return unexpected();
     };
     match as_document(format) {
         Some(form) => output::document(&json!({"storage": report.storage.storage}), form)?,
@@ -86,7 +86,7 @@ pub fn add(model: &Model, unit: &str, given: &str) -> Done {
         count,
     };
     let Response::Names(ids) = model.ask(&request)? else {
-        return commands::unexpected();
+        return unexpected();
     };
     for id in ids {
         output::note(&format!("added storage {id} to {unit}"));

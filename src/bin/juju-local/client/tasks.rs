@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Exec, Run, TaskFormat, TaskOptions};
-use super::connect::Model;
+use super::connect::{Model, unexpected};
 use super::output::{self, Document, Format, as_document};
 use super::table::{Table, colours, plain, status};
-use super::{Done, commands, input};
+use super::{Done, input};
 use crate::api::{OperationReport, Request, Response, TaskReport};
 use crate::limits::TASK_POLL;
 
@@ -105,7 +105,7 @@ pub fn exec(model: &Model, given: Exec) -> Done {
 /// Queues tasks, waits for them as the options say, and prints what came out.
 fn schedule(model: &Model, request: &Request, options: &TaskOptions, chatty: bool) -> Done {
     let Response::Scheduled { operation, tasks } = model.ask(request)? else {
-        return commands::unexpected();
+        return unexpected();
     };
     let ids: Vec<u64> = tasks.iter().map(|(id, _)| *id).collect();
     if options.background {
@@ -307,7 +307,7 @@ pub fn actions(model: &Model, application: &str, format: Format) -> Done {
         application: application.to_owned(),
     })?
     else {
-        return commands::unexpected();
+        return unexpected();
     };
     if let Some(form) = as_document(format) {
         output::document(&actions, form)?;
@@ -337,7 +337,7 @@ pub fn actions(model: &Model, application: &str, format: Format) -> Done {
 pub fn operations(model: &Model, format: Format) -> Done {
     let Response::Operations(operations) = model.ask(&Request::Operations { ids: Vec::new() })?
     else {
-        return commands::unexpected();
+        return unexpected();
     };
     if let Some(form) = as_document(format) {
         let shapes: Map<String, Value> = operations
@@ -395,7 +395,7 @@ fn task_in_operation(task: &TaskReport) -> Value {
 pub fn show_operation(model: &Model, id: u64, format: Document) -> Done {
     let Response::Operations(operations) = model.ask(&Request::Operations { ids: vec![id] })?
     else {
-        return commands::unexpected();
+        return unexpected();
     };
     let operation = operations
         .first()
@@ -425,7 +425,7 @@ pub fn show_task(model: &Model, id: u64, format: Document) -> Done {
 /// When there is no such task, or it has ended.
 pub fn cancel(model: &Model, ids: Vec<u64>) -> Done {
     let Response::Tasks(tasks) = model.ask(&Request::CancelTasks { ids })? else {
-        return commands::unexpected();
+        return unexpected();
     };
     let shapes: Map<String, Value> = tasks
         .iter()

@@ -11,10 +11,10 @@ use crate::charm::{self, Charm};
 use crate::limits::{STORAGE_INSTANCES_MAX, UNITS_MAX};
 
 use super::commit::add_storage;
+use super::find;
 use super::model::{Application, Endpoint, Life, Machine, Map, Model, Status, Unit};
 use super::network;
 use super::relations::add_relation;
-use super::requests::find;
 use super::resolver::{Flight, Hook, Kind, Local, Step};
 use super::state::Engine;
 use super::storage::attach;
@@ -219,7 +219,7 @@ pub fn add_units(
     count: u32,
     storage: &[String],
 ) -> Result<Vec<String>, String> {
-    let app = find(model, application)?;
+    let app = find::application(model, application)?;
     if app.life != Life::Alive {
         return Err(format!(
             "cannot add unit to {application:?}: application is being removed"
@@ -322,7 +322,7 @@ pub fn refresh(
     force_units: bool,
     resources: &BTreeMap<String, PathBuf>,
 ) -> Result<Response, String> {
-    find(&engine.lock().model, name)?;
+    find::application(&engine.lock().model, name)?;
     let staging = engine
         .paths
         .root
@@ -330,7 +330,7 @@ pub fn refresh(
         .join(format!("staging-{}", super::state::random_hex(8)));
     let result = stage(&staging, path).and_then(|charm| {
         let mut state = engine.lock();
-        let app = find(&state.model, name)?;
+        let app = find::application(&state.model, name)?;
         if app.charm.metadata.name != charm.metadata.name {
             return Err(format!(
                 "cannot upgrade {name:?} to charm {:?}: it runs {:?}",

@@ -8,18 +8,11 @@ use serde_json::Value;
 use crate::api::{Handle, Response};
 
 use super::home::Home;
-use super::model::{Databag, Lease, Machine, Model, Settings, Unit, Variant, later};
+use super::model::{Databag, Lease, Machine, Settings, Variant, later};
 use super::processes::Marks;
 use super::removal::unit_marks;
 use super::state::{Engine, State};
 use super::{driver, hooks, network, pods, processes};
-
-/// Returns the name of the packet filter's table for a unit.
-#[must_use]
-pub fn table(model: &Model, unit: &Unit) -> String {
-    let [_, second, third, host] = model.address(unit).octets();
-    format!("juju_local_{second}_{third}_{host}")
-}
 
 /// Does what a handle is for.
 ///
@@ -286,7 +279,7 @@ fn cut(engine: &Engine, unit: &str, on: bool) -> Result<(), String> {
         }
         (
             state.model.address(found),
-            table(&state.model, found),
+            network::table(&state.model, found),
             Home::of(engine, &state.model, unit),
         )
     };

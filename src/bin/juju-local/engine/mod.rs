@@ -20,6 +20,7 @@ mod commit;
 mod context;
 mod deploy;
 mod driver;
+mod find;
 mod handles;
 mod home;
 mod hook;
@@ -285,7 +286,7 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
             .units
             .values()
             .filter(|unit| unit.cut && !model.settings.has_machines())
-            .map(|unit| (model.address(unit), handles::table(model, unit)))
+            .map(|unit| (model.address(unit), network::table(model, unit)))
             .collect();
         let homes: Vec<_> = model
             .units

@@ -7,7 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::limits::{CONTROLLER_PORT, HOST_FIRST, HOST_LAST, NETWORK_TRIES};
 
-use super::model::Model;
+use super::model::{Model, Unit};
+
+/// Returns the name of the packet filter's table for a unit.
+#[must_use]
+pub fn table(model: &Model, unit: &Unit) -> String {
+    let [_, second, third, host] = model.address(unit).octets();
+    format!("juju_local_{second}_{third}_{host}")
+}
 
 /// Takes a free network 127.a.b.0/24; it stays taken as long as the listener lives.
 ///

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::{Request, Response, SecretReport};
 
-use super::requests::find;
+use super::find;
 use super::secrets::{Fields, Owner, Secret};
 use super::state::{Engine, State};
 use super::status::since;
@@ -66,7 +66,7 @@ pub fn secret(engine: &Engine, state: &mut State, request: Request) -> Result<Re
         } => {
             let id = own(state, &secret)?;
             for application in &applications {
-                find(&state.model, application)?;
+                find::application(&state.model, application)?;
             }
             if let Some(secret) = state.model.secrets.get_mut(&id) {
                 secret

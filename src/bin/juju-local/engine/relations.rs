@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::Response;
 use crate::charm;
 
+use super::find;
 use super::model::{Endpoint, Life, Model, Relation};
-use super::requests::find;
 
 /// An endpoint that a person may mean.
 struct Candidate {
@@ -23,7 +23,7 @@ fn candidates(model: &Model, text: &str) -> Result<Vec<Candidate>, String> {
         Some((application, endpoint)) => (application, Some(endpoint)),
         None => (text, None),
     };
-    let app = find(model, application)?;
+    let app = find::application(model, application)?;
     let mut found: Vec<Candidate> = app
         .charm
         .metadata

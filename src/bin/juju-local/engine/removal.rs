@@ -200,7 +200,7 @@ pub fn delete_unit(engine: &Arc<Engine>, state: &mut State, name: &str) {
     state.boots.retain(|(unit, _), _| unit != name);
     if unit.cut && home.is_none() {
         let address = state.model.address(&unit);
-        let _ = super::network::cut(address, &super::handles::table(&state.model, &unit), false);
+        let _ = super::network::cut(address, &super::network::table(&state.model, &unit), false);
     }
     let (engine, name) = (Arc::clone(engine), name.to_owned());
     state.clearing.insert(name.clone());

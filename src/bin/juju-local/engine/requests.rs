@@ -10,7 +10,8 @@ use crate::api::{ConfigReport, OptionReport, Removal, Removing, Request, Respons
 
 use super::commit::add_storage;
 use super::deploy;
-use super::model::{Application, Life, Model};
+use super::find;
+use super::model::{Life, Model};
 use super::relations::{integrate, remove_relation};
 use super::resolver::{Resolution, Step};
 use super::scheduling::{cancel, exec, operations, run, some_tasks};
@@ -52,7 +53,7 @@ pub fn answer(engine: &Arc<Engine>, request: Request) -> Result<Response, String
         }
         Request::GetConfig { application } => return get_config(&state.model, &application),
         Request::Actions { application } => {
-            let app = find(&state.model, &application)?;
+            let app = find::application(&state.model, &application)?;
             let actions = app.charm.actions.0.iter();
             let map: serde_json::Map<String, Value> = actions
                 .map(|(name, action)| (name.clone(), json!(action.description)))
@@ -139,20 +140,8 @@ fn refuse_for_pods(model: &Model, request: &Request) -> Result<(), String> {
     }
 }
 
-/// Finds an application.
-///
-/// # Errors
-///
-/// When there is none of that name.
-pub fn find<'a>(model: &'a Model, name: &str) -> Result<&'a Application, String> {
-    model
-        .applications
-        .get(name)
-        .ok_or_else(|| format!("application {name:?} not found"))
-}
-
 fn get_config(model: &Model, name: &str) -> Result<Response, String> {
-    let app = find(model, name)?;
+    let app = find::application(model, name)?;
     let report =
         |default: Option<Value>, set: Option<&Value>, kind: String, description: String| {
             let source = match (set, &default) {
@@ -209,7 +198,7 @@ fn set_config(
     set: &BTreeMap<String, String>,
     reset: &[String],
 ) -> Result<Response, String> {
-    let app = find(model, name)?;
+    let app = find::application(model, name)?;
     let mut config = app.config.clone();
     let mut trust = app.trust;
     for option in reset {
@@ -294,7 +283,7 @@ fn scale(
     fewer: bool,
     how: Removal,
 ) -> Result<Response, String> {
-    find(model, name)?;
+    find::application(model, name)?;
     if !model.settings.has_pods() {
         return Err(format!(
             "cannot scale {name:?}: scaling an application is only for Kubernetes; add or remove units"
@@ -335,7 +324,7 @@ fn force_after(model: &Model, how: Removal) -> Option<f64> {
 }
 
 fn remove_application(model: &mut Model, name: &str, how: Removal) -> Result<Response, String> {
-    find(model, name)?;
+    find::application(model, name)?;
     let units: Vec<String> = model
         .units_of(name)
         .iter()

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::api::Response;
 use crate::charm;
 
+use super::find;
 use super::model::{Model, application_of};
-use super::requests::find;
 use super::{processes, tasks};
 
 /// Replaces `<application>/leader` by the leading unit.
@@ -22,7 +22,7 @@ fn expand(model: &Model, units: &[String]) -> Result<Vec<String>, String> {
         .iter()
         .map(|unit| {
             if let Some(application) = unit.strip_suffix("/leader") {
-                find(model, application)?;
+                find::application(model, application)?;
                 return model
                     .leader(application)
                     .map(ToOwned::to_owned)
@@ -62,7 +62,7 @@ pub fn run(
     let Some(application) = applications.first() else {
         return Err("no unit specified".to_owned());
     };
-    let app = find(model, application)?;
+    let app = find::application(model, application)?;
     let known = app.charm.actions.0.get(action).ok_or_else(|| {
         format!(
             "action {action:?} not defined on charm {:?}; see the list of actions of application {application:?}",
@@ -93,7 +93,7 @@ pub fn exec(
         expand(model, units)?
     };
     for application in applications {
-        find(model, application)?;
+        find::application(model, application)?;
         targets.extend(
             model
                 .units_of(application)
