@@ -11,6 +11,8 @@ mod life;
 #[path = "../juju_local_shell/local.rs"]
 #[allow(dead_code, reason = "this test binary uses its own part")]
 mod local;
+#[path = "../support/pebble.rs"]
+mod pebble;
 #[path = "../support/pods.rs"]
 mod pods;
 mod scaling;

@@ -4,7 +4,8 @@ use std::fs;
 use std::ops::Deref;
 
 use super::local::Local;
-use super::pods::{Net, pebble};
+use super::pebble;
+use super::pods::Net;
 
 /// A service that only lives, and a check that looks for a file.
 pub const LAYER: &str = "services:
@@ -40,7 +41,7 @@ impl Pods {
             "handle",
             "setting",
             "substrate=kubernetes",
-            &format!("pebble={}", pebble().display()),
+            &format!("pebble={}", pebble::program().display()),
             &format!("host-paths={notes}"),
             "pebble-poll-seconds=0.5",
         ]);

@@ -3,39 +3,20 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use valkey_operator::workload::pebble::Client;
 
+use super::pebble;
+
 /// Longest that anything here may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// User of the image, as whom Pebble runs its services in a pod.
 pub const IMAGE_USER: u32 = 584_792;
-
-/// Returns Pebble's program.
-///
-/// # Panics
-///
-/// When it was not built: a test that needs it must not pass without it.
-fn program() -> PathBuf {
-    let path = std::env::var_os("PEBBLE_PROGRAM").map_or_else(
-        || {
-            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-            target.unwrap_or(Path::new("target")).join("pebble/pebble")
-        },
-        PathBuf::from,
-    );
-    assert!(
-        path.exists(),
-        "Pebble is missing at {}: run scripts/pebble",
-        path.display()
-    );
-    path
-}
 
 /// Says whether this is root, who can be anybody.
 pub fn is_root() -> bool {
@@ -90,7 +71,7 @@ impl Daemon {
             .append(true)
             .open(self.path().join("pebble.log"))
             .unwrap();
-        let mut command = Command::new(program());
+        let mut command = Command::new(pebble::program());
         command
             .args(["run", "--create-dirs", "--hold"])
             .env("PEBBLE", &home)

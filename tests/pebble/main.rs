@@ -10,4 +10,6 @@
 mod backend;
 mod client;
 mod daemon;
+#[path = "../support/pebble.rs"]
+mod pebble;
 mod strangers;

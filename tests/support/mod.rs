@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod model;
 pub mod oracles;
 pub mod owners;
+pub mod pebble;
 pub mod pods;
 pub mod rescue;
 pub mod rolling;

@@ -155,7 +155,7 @@ impl Model {
         model.handle(&[
             "setting",
             "substrate=kubernetes",
-            &format!("pebble={}", super::pods::pebble().display()),
+            &format!("pebble={}", super::pebble::program().display()),
             "pebble-poll-seconds=1",
         ]);
         model

@@ -1,8 +1,7 @@
-//! What tests with pods need: a network of their own, and Pebble.
+//! What tests with pods need: a network of their own.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -46,21 +45,4 @@ impl Drop for Net {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Returns Pebble's program.
-pub fn pebble() -> PathBuf {
-    let path = std::env::var_os("PEBBLE_PROGRAM").map_or_else(
-        || {
-            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-            target.unwrap_or(Path::new("target")).join("pebble/pebble")
-        },
-        PathBuf::from,
-    );
-    assert!(
-        path.exists(),
-        "Pebble is missing at {}: run scripts/pebble",
-        path.display()
-    );
-    path
 }
