@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::modelled::Modelled;
+use crate::pods::Net;
 use crate::real::Real;
 use crate::script::{Do, Value, run};
 use crate::scripts;
@@ -91,14 +92,12 @@ async fn attempt(program: &Path, name: &str, steps: &[Do]) -> Vec<String> {
     })
 }
 
-/// Runs all scripts whose names contain `TRUTH_ONLY`, if that is set, a few at a time.
-async fn compare_all(program: PathBuf) {
+/// Runs those scripts whose names contain `TRUTH_ONLY`, if that is set, a few at a time.
+async fn compare_all(program: PathBuf, scripts: Vec<(&'static str, Vec<Do>)>) {
     use futures::StreamExt as _;
     const AT_A_TIME: usize = 5;
     let only = std::env::var("TRUTH_ONLY").unwrap_or_default();
-    let scripts = scripts::all()
-        .into_iter()
-        .filter(|(name, _)| name.contains(&only));
+    let scripts = scripts.into_iter().filter(|(name, _)| name.contains(&only));
     let runs = scripts.map(|(name, steps)| {
         let program = program.clone();
         async move {
@@ -129,10 +128,22 @@ async fn compare_all(program: PathBuf) {
 
 #[tokio::test]
 async fn the_models_are_true_to_the_installed_valkey() {
-    compare_all(crate::cluster::server_program()).await;
+    compare_all(crate::cluster::server_program(), scripts::all()).await;
 }
 
 #[tokio::test]
 async fn the_models_are_true_to_the_newest_valkey() {
-    compare_all(crate::cluster::newest_program()).await;
+    compare_all(crate::cluster::newest_program(), scripts::all()).await;
+}
+
+#[tokio::test]
+async fn the_models_are_true_to_the_installed_valkey_under_cuts() {
+    let _net = Net::enter();
+    compare_all(crate::cluster::server_program(), scripts::with_cuts()).await;
+}
+
+#[tokio::test]
+async fn the_models_are_true_to_the_newest_valkey_under_cuts() {
+    let _net = Net::enter();
+    compare_all(crate::cluster::newest_program(), scripts::with_cuts()).await;
 }

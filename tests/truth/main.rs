@@ -11,9 +11,12 @@
 mod cluster;
 #[path = "../models/mod.rs"]
 mod models;
+#[path = "../support/pods.rs"]
+mod pods;
 
 mod alone;
 mod compare;
+mod cuts;
 mod modelled;
 mod real;
 mod script;

@@ -208,6 +208,8 @@ impl World for Modelled {
                 let _ = self.server_command(unit, &ServerCommand::GetAck);
             }
             Do::Hello(unit) => self.hello(unit),
+            Do::CutOff(unit) => self.all.cut_off(&self.names[unit]),
+            Do::Heal(_) => self.all.heal_all(),
             Do::WriteLater(unit) => {
                 let _ = self.server_command(unit, &ServerCommand::Write { client: 9 });
             }

@@ -11,6 +11,7 @@ use valkey_operator::valkey::server::ShutdownSave;
 use valkey_operator::valkey::{Endpoint, InternalUser, Role};
 
 use crate::cluster::{Cluster, eventually};
+use crate::cuts;
 use crate::script::{Do, SentinelLook, ServerLook, World};
 
 /// Longest that a write may take to be answered.
@@ -169,6 +170,13 @@ impl Real {
             &node.server_process
         };
         process.as_ref().expect("the process was started")
+    }
+
+    fn cut_off(&self, unit: usize) {
+        let nodes = self.cluster.nodes.iter().enumerate();
+        let (one, others): (Vec<_>, Vec<_>) = nodes.partition(|(number, _)| *number == unit);
+        let others: Vec<&str> = others.iter().map(|(_, node)| node.server.host()).collect();
+        cuts::cut_off(one[0].1.server.host(), &others);
     }
 
     /// Starts, stops or freezes a process, if that is what is to be done.
@@ -345,6 +353,8 @@ impl World for Real {
                 let _ = tokio::time::timeout(Duration::from_millis(100), asked).await;
             }
             Do::Hello(unit) => self.hello(unit).await,
+            Do::CutOff(unit) => self.cut_off(unit),
+            Do::Heal(unit) => cuts::heal(self.cluster.nodes[unit].server.host()),
             Do::WriteLater(unit) => {
                 let mut writer = match &self.writers[unit] {
                     Some(writer) => writer.clone(),

@@ -55,6 +55,10 @@ pub enum Do {
     Writes(usize, u32),
     /// Sends one write to a frozen server and does not wait for the answer.
     WriteLater(usize),
+    /// Cuts a unit off from the others, in silence.
+    CutOff(usize),
+    /// Ends a cut.
+    Heal(usize),
     /// Lets time pass, in milliseconds.
     Wait(u64),
     /// Waits until something is so; notes how long it took. A limit in milliseconds.

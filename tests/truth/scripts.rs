@@ -5,10 +5,10 @@ use crate::script::Cond::{
     View,
 };
 use crate::script::Do::{
-    self, Copies, Epoch, Failover, FailoverTo, Freeze, FreezeSentinel, GetAck, Hello, Is, Kill,
-    MinReplicas, Missing, Priority, Quorum, ReplicaOf, Reset, Shutdown, Start, StartEmpty,
-    StartSentinel, StartSnapshot, StopSentinel, Thaw, ThawSentinel, Until, Votes, Wait, Write,
-    WriteLater, WriteUntilRefused, Writes,
+    self, Copies, CutOff, Epoch, Failover, FailoverTo, Freeze, FreezeSentinel, GetAck, Heal, Hello,
+    Is, Kill, MinReplicas, Missing, Priority, Quorum, ReplicaOf, Reset, Shutdown, Start,
+    StartEmpty, StartSentinel, StartSnapshot, StopSentinel, Thaw, ThawSentinel, Until, Votes, Wait,
+    Write, WriteLater, WriteUntilRefused, Writes,
 };
 
 /// Makes unit 1 the one that Sentinel prefers.
@@ -321,6 +321,83 @@ pub fn all() -> Vec<(&'static str, Vec<Do>)> {
                 Is(OtherPrimary(0)),
                 Until(OtherPrimary(0), 25_000),
                 Missing(1),
+            ],
+        ),
+    ]
+}
+
+/// Scripts that cut units off from each other.
+pub fn with_cuts() -> Vec<(&'static str, Vec<Do>)> {
+    let preferred = |steps: &[Do]| PREFER_1.iter().chain(steps).copied().collect::<Vec<_>>();
+    vec![
+        (
+            "a primary that is cut off closes its fence, is replaced, and converted when it is back",
+            preferred(&[
+                MinReplicas(1),
+                Writes(0, 50),
+                CutOff(0),
+                Until(Down(2), 10_000),
+                Until(Primary(1), 20_000),
+                WriteUntilRefused(0, 20_000),
+                Until(Follows(2, 1), 20_000),
+                Epoch,
+                Is(Primary(0)),
+                Is(Names(0, 0)),
+                Heal(0),
+                Until(Replica(0), 40_000),
+                Until(Follows(0, 1), 20_000),
+                Until(AllName(1), 40_000),
+                Copies(1),
+                Missing(1),
+            ]),
+        ),
+        (
+            "a primary cut off for less than the detection time stays what it is",
+            vec![
+                Writes(0, 50),
+                Epoch,
+                CutOff(0),
+                Wait(400),
+                Heal(0),
+                Wait(3_000),
+                Is(Primary(0)),
+                Is(AllName(0)),
+                Epoch,
+                Until(Streams(0, 2), 20_000),
+                Copies(0),
+                Write(0),
+            ],
+        ),
+        (
+            "a replica that was cut off goes on where it was",
+            vec![
+                Writes(0, 50),
+                Copies(0),
+                CutOff(2),
+                Writes(0, 50),
+                Wait(4_000),
+                Is(Primary(0)),
+                Until(View(1, 1, 1), 10_000),
+                Heal(2),
+                Until(View(1, 2, 2), 40_000),
+                Wait(4_000),
+                Missing(2),
+                Copies(0),
+            ],
+        ),
+        (
+            "Sentinels that are no majority replace nobody, however long they are cut off",
+            vec![
+                CutOff(2),
+                Until(Down(2), 10_000),
+                Wait(5_000),
+                Is(Primary(0)),
+                Is(Names(2, 0)),
+                Is(Replica(2)),
+                Heal(2),
+                Until(View(2, 2, 2), 40_000),
+                Is(AllName(0)),
+                Epoch,
             ],
         ),
     ]
