@@ -357,6 +357,12 @@ pub const FAREWELL_LIMIT: Duration = Duration::from_secs(10);
 /// Kubernetes gives a pod 30 s, some of which pass before the hook begins; [`FAREWELL_LIMIT`] comes before this.
 pub const POD_STOP_LIMIT: Duration = Duration::from_secs(12);
 
+/// Longest that the end of a pod waits until its charm has handed over, before its server is told to end.
+///
+/// [`FAREWELL_LIMIT`], and the time in which the agent begins the hook; after this the server still has to save
+/// ([`POD_STOP_LIMIT`]), all of it within the 30 s that Kubernetes gives.
+pub const POD_GRACE_LIMIT: Duration = Duration::from_secs(13);
+
 /// How often the watcher asks whether a replica in sync is not promotable, and nobody makes it so.
 ///
 /// Where Juju is there, a hook does it within moments: it is left to it until the second look.

@@ -16,7 +16,9 @@ use crate::{
     executor,
     limits::{FAREWELL_LIMIT, POD_STOP_LIMIT, POLL_MAX},
     observer,
-    planner::{Intent, Observation, Plan, Step, invariants, observation::Role, view::Naming},
+    planner::{
+        Intent, Observation, Plan, Step, invariants, observation::Role, refresh, view::Naming,
+    },
     workload::systemd,
 };
 
@@ -50,18 +52,20 @@ pub async fn run(file: &Path) -> anyhow::Result<()> {
 
 /// Passes the role of primary on and saves, when Kubernetes ends this unit's pod.
 ///
-/// All containers of the pod are told to end at the same time. So the server may have ended by itself
-/// before, or does so meanwhile: it holds writes back until its replicas have everything, saves, and ends.
-/// Then one of them is promoted at once, instead of after the time to find out that it is gone.
+/// All containers of the pod are told to end at the same time, but its Pebble gives this hook some time before it ends
+/// the server. In it a pod also waits for others that are away, as long as it may: Kubernetes replaces pods one after
+/// another, but takes one for back that has not joined again.
 ///
-/// What cannot be done in time is left to the others and to the next pod.
+/// Where the server has ended all the same it has held writes back until its replicas had everything, and saved. Then
+/// one of them is promoted at once, instead of after the time to find out that it is gone. What cannot be done in time
+/// is left to the others and to the next pod.
 pub async fn of_pod(charm: &mut Charm) {
     let deadline = Instant::now() + FAREWELL_LIMIT;
     let handed = timeout_at(deadline, hand_over(charm, decide_in_pod)).await;
     if handed.is_err() {
         warn!(
             limit_s = FAREWELL_LIMIT.as_secs(),
-            "Cannot pass the role on in time"
+            "Cannot leave the others in order in time"
         );
     }
     let ended = async {
@@ -80,6 +84,7 @@ pub async fn of_pod(charm: &mut Charm) {
 
 /// Passes the role of primary on, if this unit has it and somebody can take it.
 async fn hand_over(charm: &mut Charm, decide: impl Fn(&Observation) -> Decision) {
+    let mut told = None;
     loop {
         let why = match offline::look(charm).await {
             Ok(seen) => match decide(&seen) {
@@ -87,6 +92,7 @@ async fn hand_over(charm: &mut Charm, decide: impl Fn(&Observation) -> Decision)
                     info!(reason = why, "Nothing to hand over");
                     return;
                 }
+                Decision::Wait(why) => why,
                 Decision::HandOver(step) => match executor::execute(charm, &seen, &step).await {
                     // Looked at again: it is proof of it that there is nothing left to do.
                     Ok(()) => continue,
@@ -95,7 +101,10 @@ async fn hand_over(charm: &mut Charm, decide: impl Fn(&Observation) -> Decision)
             },
             Err(why) => why,
         };
-        warn!(reason = why, "Cannot hand the role over yet");
+        if told.as_ref() != Some(&why) {
+            warn!(reason = why, "Cannot go yet");
+            told = Some(why);
+        }
         sleep(POLL_MAX).await;
     }
 }
@@ -105,16 +114,23 @@ async fn hand_over(charm: &mut Charm, decide: impl Fn(&Observation) -> Decision)
 enum Decision {
     /// It has no role to hand over, or nobody to hand it to.
     Nothing(String),
+    /// It waits for others, as long as it may.
+    Wait(String),
     /// It passes the role on.
     HandOver(Step),
 }
 
-/// As [`decide`], where the server may have gone before its charm.
+/// As [`decide`], where the server may have gone before its charm, and where others may be about to come back.
 fn decide_in_pod(seen: &Observation) -> Decision {
     let why = match decide(seen) {
         Decision::Nothing(why) => why,
-        hand_over @ Decision::HandOver(_) => return hand_over,
+        other => return other,
     };
+    if seen.server(&seen.me).is_some()
+        && let Some(obstacle) = refresh::obstacle(seen)
+    {
+        return Decision::Wait(obstacle.to_string());
+    }
     let mine = matches!(seen.naming(), Naming::Agreed { host, .. } if host == seen.local.address);
     let orphaned = mine && seen.server(&seen.me).is_none() && seen.serving().is_empty();
     match seen.best_replica().filter(|to| *to != seen.me) {
@@ -175,7 +191,7 @@ mod tests {
             ("me=0 0:P 1:X 2:X", "nobody can take over"),
         ] {
             let found = match decide(&seen(cluster)) {
-                Decision::Nothing(why) => why,
+                Decision::Nothing(why) | Decision::Wait(why) => why,
                 Decision::HandOver(step) => step.to_string(),
             };
             assert!(found.contains(expected), "{cluster}: {found}");
@@ -193,10 +209,19 @@ mod tests {
             ("me=0 0:Xs names=1 1:P 2:R", "this unit is no primary"),
             // Too few say who the primary is.
             ("me=0 0:Xs names=0 1:X 2:Ro", "this unit is no primary"),
-            ("me=0 0:P 1:X 2:X", "nobody can take over"),
+            // Others are away, and may be about to come back: without them nobody could write.
+            ("me=0 0:P 1:X 2:X", "wait: "),
+            ("me=1 0:P 1:R 2:X", "wait: "),
+            ("me=1 0:P 1:R 2:Rz", "wait: "),
+            ("me=0 0:P 1:R 2:X", "hand over from valkey/0 to valkey/1"),
+            (
+                "me=0 0:P",
+                "nobody can take over: no other unit is a member",
+            ),
         ] {
             let found = match decide_in_pod(&seen(cluster)) {
                 Decision::Nothing(why) => why,
+                Decision::Wait(why) => format!("wait: {why}"),
                 Decision::HandOver(step) => step.to_string(),
             };
             assert!(found.contains(expected), "{cluster}: {found}");

@@ -98,6 +98,16 @@ async fn leave(charm: &mut Charm) -> anyhow::Result<()> {
 /// Handles `stop`: on machines it comes only when the unit is removed, after its storage went; in a
 /// pod also when the pod goes and the unit comes back in another one.
 async fn stop(charm: &mut Charm) -> anyhow::Result<()> {
+    let in_order = end_in_order(charm).await;
+    // Whatever became of it: nothing is done any more for which the pod would have to wait.
+    let released = match &charm.workload {
+        Some(workload) => workload.let_pod_end().await,
+        None => Ok(()),
+    };
+    in_order.and(released.context("cannot let the pod end"))
+}
+
+async fn end_in_order(charm: &mut Charm) -> anyhow::Result<()> {
     let gone = matches!(charm.juju.mine.state, UnitState::Left | UnitState::Detached);
     if gone || charm.juju.dying {
         executor::stop_watch(charm).await?;

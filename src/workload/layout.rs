@@ -93,6 +93,12 @@ impl Layout {
         self.config().join("sentinel-users.acl")
     }
 
+    /// Returns the mark for which the end of a pod waits: the charm has something to do first.
+    #[must_use]
+    pub fn pod_waits(&self) -> PathBuf {
+        self.config().join("pod-waits")
+    }
+
     /// Returns the directory of data sets that were kept aside.
     #[must_use]
     pub fn kept(&self) -> PathBuf {

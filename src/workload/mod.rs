@@ -458,6 +458,18 @@ impl Workload {
         }
     }
 
+    /// Lets the server's pod end without waiting for the charm any longer, where it runs in one.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if the mark cannot be removed.
+    pub async fn let_pod_end(&self) -> Result<(), WorkloadError> {
+        match self {
+            Self::Process(_) | Self::Systemd(_) => Ok(()),
+            Self::Pebble(pebble) => pebble.let_pod_end().await,
+        }
+    }
+
     /// Reads the document that is kept beside the data; none if there is none.
     ///
     /// # Errors

@@ -300,7 +300,7 @@ impl Client {
                 for turn in 0..addresses.len() {
                     let sentinel = addresses[(tries + turn) % addresses.len()];
                     let password = &self.shared.sentinel_password;
-                    if let Ok(primary) = ask_sentinel(sentinel, password, ASKING) {
+                    if let Ok(primary) = ask_sentinel(sentinel, password, ASKING, None) {
                         return self.take_primary(primary);
                     }
                 }

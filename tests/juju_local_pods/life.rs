@@ -147,3 +147,14 @@ fn pods_outlive_the_engine_and_leave_nothing_behind() {
         String::from_utf8_lossy(&links.stdout).lines().count() == 1
     });
 }
+
+#[test]
+fn pods_whose_place_is_gone_end_by_themselves() {
+    let pods = Pods::deployed("3.6", 2);
+    assert!(!pods.processes().is_empty());
+    // It cannot answer any more, so how the command ends does not matter.
+    pods.run(&["handle", "crash-engine"]);
+    // Nobody says `destroy`: somebody removes the whole directory.
+    std::fs::remove_dir_all(pods.state()).unwrap();
+    pods.until("all pods have ended", || pods.processes().is_empty());
+}

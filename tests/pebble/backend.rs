@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use valkey_operator::limits::KILL_WAIT;
+use valkey_operator::limits::{KILL_WAIT, POD_GRACE_LIMIT};
+use valkey_operator::workload::pebble::Current;
 use valkey_operator::workload::{
     Backend as _, Kind, Launch, Layout, PebbleWorkload, Running, Service, ServiceStatus, Signal,
     Stop, Stopped, Workload, WorkloadError,
@@ -265,6 +266,70 @@ async fn with_its_container_a_service_ends_and_the_next_start_brings_it_back() {
         .await
         .unwrap();
     assert!(unit.status().await.is_running());
+}
+
+/// A service that says on the storage that it runs, and that it was told to end.
+fn telling(unit: &Unit, service: Service) -> (String, [PathBuf; 2]) {
+    let [ready, told] =
+        ["ready", "told"].map(|word| unit.layout().data().join(format!("{service}-{word}")));
+    let text = format!(
+        "trap ': >{}; exit' TERM; : >{}; while :; do sleep 0.1; done",
+        told.display(),
+        ready.display(),
+    );
+    (text, [ready, told])
+}
+
+#[tokio::test]
+async fn the_end_of_a_pod_waits_for_the_charm() {
+    let mut unit = Unit::new().await;
+    let mut marks = Vec::new();
+    for service in [Service::Server, Service::Sentinel] {
+        let (text, [ready, told]) = telling(&unit, service);
+        unit.shell(service, &text).await.unwrap();
+        until("it runs", async || ready.exists()).await;
+        marks.push(told);
+    }
+    until("it is there to wait", async || {
+        let found = unit.daemon.client.services(&["grace"]).await.unwrap();
+        found
+            .first()
+            .is_some_and(|one| one.current == Current::Active)
+    })
+    .await;
+    unit.daemon.ask_to_end();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert!(
+            !marks.iter().any(|told| told.exists()),
+            "nothing was told to end"
+        );
+        assert!(unit.status().await.is_running());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    unit.workload.let_pod_end().await.unwrap();
+    until("all has ended", async || unit.daemon.has_ended()).await;
+    // In order, long before the time is over.
+    assert!(marks.iter().all(|told| told.exists()));
+    assert!(begun.elapsed() < POD_GRACE_LIMIT);
+}
+
+#[tokio::test]
+async fn the_end_of_a_pod_does_not_wait_for_what_the_charm_has_stopped() {
+    let mut unit = Unit::new().await;
+    for _ in 0..2 {
+        unit.shell(Service::Server, "exec sleep 1000")
+            .await
+            .unwrap();
+        assert_eq!(
+            unit.stop(Stop::gently(DEADLINE)).await.unwrap(),
+            Stopped::Ended
+        );
+    }
+    let begun = Instant::now();
+    unit.daemon.ask_to_end();
+    until("it has ended", async || unit.daemon.has_ended()).await;
+    assert!(begun.elapsed() < POD_GRACE_LIMIT);
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ fn service(command: &str) -> ServiceSpec {
         summary: "of a test".to_owned(),
         command: command.to_owned(),
         startup: Startup::Disabled,
+        requires: Vec::new(),
+        after: Vec::new(),
         environment: BTreeMap::new(),
         working_dir: None,
         on_success: OnExit::Ignore,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use valkey_operator::workload::pebble::Client;
 
 use super::pebble;
@@ -108,8 +108,23 @@ impl Daemon {
         let _ = child.kill();
         let _ = child.wait();
         for pid in children {
+            // A service is a group of its own.
+            let _ = kill_process_group(pid, Signal::KILL);
             let _ = kill_process(pid, Signal::KILL);
         }
+    }
+
+    /// Tells the container to end, as Kubernetes does when a pod goes.
+    pub fn ask_to_end(&self) {
+        let child = self.child.as_ref().unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Returns whether the container has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().unwrap();
+        child.try_wait().unwrap().is_some()
     }
 
     /// Starts the container again: nothing of what it was told is left.

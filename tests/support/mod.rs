@@ -15,6 +15,7 @@ pub mod charm;
 pub mod drills;
 pub mod hooks;
 pub mod model;
+pub mod names;
 pub mod oracles;
 pub mod owners;
 pub mod pebble;

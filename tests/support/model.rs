@@ -18,7 +18,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    charm, oracles,
+    charm,
+    names::Book,
+    oracles,
     slots::Slot,
     wire::{Wire, info_field},
 };
@@ -337,6 +339,41 @@ impl Model {
         };
         let pod = unit.replace('/', "-");
         format!("{pod}.{APPLICATION}-endpoints.{namespace}.svc.cluster.local")
+    }
+
+    /// Returns where units are looked up by name; `None` where they are known by address.
+    ///
+    /// # Panics
+    ///
+    /// When the first pod does not know its resolver.
+    pub fn names(&self) -> Option<Book> {
+        let namespace = self.namespace.as_ref()?;
+        let first = self.units().into_iter().next().expect("a unit");
+        let text = self.juju(&["exec", "--unit", &first.name, "--", "cat /etc/resolv.conf"]);
+        let resolver = text
+            .lines()
+            .find_map(|line| line.strip_prefix("nameserver "))
+            .and_then(|address| address.trim().parse().ok())
+            .expect("a pod knows its resolver");
+        let all = format!("{APPLICATION}-endpoints.{namespace}.svc.cluster.local");
+        Some(Book::new(resolver, all))
+    }
+
+    /// Tells whether units are pods.
+    pub fn are_pods(&self) -> bool {
+        self.namespace.is_some()
+    }
+
+    /// Returns the log in which a unit's server writes; in pods it is that of its container, and goes with the pod.
+    pub fn server_log(&self, unit: &str) -> PathBuf {
+        let tag = format!("unit-{}", unit.replace('/', "-"));
+        if self.are_pods() {
+            return self.state().join("pods").join(tag).join("valkey.log");
+        }
+        self.state()
+            .join("agents")
+            .join(tag)
+            .join("valkey/logs/server.log")
     }
 
     /// Returns one unit.

@@ -4,14 +4,14 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use super::{
-    hooks,
-    model::Model,
+    model::{Model, Unit},
     wire::{Wire, info_field},
 };
 
@@ -88,7 +88,7 @@ impl Story {
 /// Runs `body` and watches the servers meanwhile.
 pub fn watched<T>(model: &Model, body: impl FnOnce() -> T) -> (T, Story) {
     let done = AtomicBool::new(false);
-    let copies = copies_in_logs(model);
+    let before = copies_in_logs(model);
     let (result, mut story) = thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(model, &done));
         let end = SetWhenDropped(&done);
@@ -98,7 +98,9 @@ pub fn watched<T>(model: &Model, body: impl FnOnce() -> T) -> (T, Story) {
         (result, story)
     });
     // What a process did in its last moments it told nobody, but the replicas wrote it down.
-    story.full = story.full.max(copies_in_logs(model) - copies);
+    story.full = story
+        .full
+        .max(copies_since(&before, &copies_in_logs(model)));
     (result, story)
 }
 
@@ -110,27 +112,47 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
+/// Copies of the whole data set that a server's log tells of, by unit, and the address that it had.
+type Copies = BTreeMap<String, (IpAddr, u64)>;
+
 /// Counts the copies of the whole data set that the servers' logs tell of.
-fn copies_in_logs(model: &Model) -> u64 {
-    let logs = model.units().into_iter().map(|unit| {
-        let log = hooks::agent(model, &unit.name).join("valkey/logs/server.log");
+fn copies_in_logs(model: &Model) -> Copies {
+    let count = |unit: Unit| {
+        let log = model.server_log(&unit.name);
         let text = fs::read(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        String::from_utf8_lossy(&text)
+        let count = String::from_utf8_lossy(&text)
             .matches("Full resync from primary")
-            .count()
-    });
-    u64::try_from(logs.sum::<usize>()).expect("a small number")
+            .count();
+        let count = u64::try_from(count).expect("a small number");
+        (unit.name, (unit.address, count))
+    };
+    model.units().into_iter().map(count).collect()
+}
+
+/// Returns how many copies came between two counts; a pod that came back under another address began a new log.
+fn copies_since(before: &Copies, after: &Copies) -> u64 {
+    let new = |(unit, (address, count)): (&String, &(IpAddr, u64))| match before.get(unit) {
+        Some((known, seen)) if known == address => count.saturating_sub(*seen),
+        Some(_) | None => *count,
+    };
+    after.iter().map(new).sum()
 }
 
 fn watch(model: &Model, done: &AtomicBool) -> Story {
-    let units = model.units();
+    let mut units = model.units();
     let mut wires: BTreeMap<String, Wire> = BTreeMap::new();
     let mut last: BTreeMap<String, Said> = BTreeMap::new();
     let mut story = Story::default();
+    let mut moved = false;
     loop {
         // Once more at the end, when everything has settled.
         let ends = done.load(Ordering::Relaxed);
         let mut away = 0;
+        if moved || model.are_pods() && units.len() < last.len() {
+            // A pod comes back elsewhere, and has no address before.
+            units = model.units();
+            moved = false;
+        }
         for unit in &units {
             let wire = match wires.remove(&unit.name) {
                 Some(wire) => Ok(wire),
@@ -143,6 +165,7 @@ fn watch(model: &Model, done: &AtomicBool) -> Story {
             });
             let Some(said) = told else {
                 away += 1;
+                moved |= model.are_pods();
                 continue;
             };
             let before = last.insert(unit.name.clone(), said.clone());
@@ -177,7 +200,8 @@ fn ask(wire: &mut Wire) -> Option<Said> {
     let text = |name: &str| info_field(&info, name);
     let number = |name: &str| text(name)?.parse().ok();
     Some(Said {
-        process: text("process_id")?,
+        // Unlike its number, no two processes have it in common.
+        process: text("run_id")?,
         role: text("role")?,
         version: text("valkey_version")?,
         full: number("sync_full")?,

@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     model::{Model, SERVER_PORT},
+    names::Book,
     wire::{Reply, Wire},
     writes::{
         Found, act_as_client, ask_sentinel, is_primary, lock, longest_gap, look_for, payload,
@@ -49,6 +50,8 @@ struct Acknowledged {
 struct Shared {
     stop: AtomicBool,
     addresses: Mutex<Vec<IpAddr>>,
+    /// Where units are known by name: there everything is looked up each time.
+    names: Option<Book>,
     server_password: String,
     sentinel_password: String,
 }
@@ -108,6 +111,7 @@ impl Writers {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             addresses: Mutex::new(addresses(model)),
+            names: model.names(),
             server_password: passwords.server.clone(),
             sentinel_password: passwords.sentinel.clone(),
         });
@@ -275,10 +279,15 @@ fn write_on(writer: usize, kind: Kind, shared: &Shared, log: &Mutex<Vec<Acknowle
 
 /// Connects to the primary that the first answering Sentinel names, as Sentinel's clients do.
 fn connect(shared: &Shared, first: usize) -> io::Result<Wire> {
-    let addresses = lock(&shared.addresses).clone();
+    let names = shared.names.as_ref();
+    let addresses = match names {
+        Some(names) => names.everybody()?,
+        None => lock(&shared.addresses).clone(),
+    };
     for turn in 0..addresses.len() {
         let address = addresses[(first + turn) % addresses.len()];
-        let asked = ask_sentinel(address, &shared.sentinel_password, SENTINEL_PATIENCE);
+        let password = &shared.sentinel_password;
+        let asked = ask_sentinel(address, password, SENTINEL_PATIENCE, names);
         let Ok(primary) = asked else {
             continue;
         };

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     model::SENTINEL_PORT,
+    names::Book,
     wire::{Reply, Wire},
 };
 
@@ -103,21 +104,27 @@ pub fn act_as_client(wire: &mut Wire, user: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks the Sentinel at an address who is the primary, as Sentinel's clients do.
+/// Asks the Sentinel at an address who is the primary, as Sentinel's clients do; looks a name up where it names one.
 ///
 /// # Errors
 ///
 /// When it does not answer in time, or names nobody.
-pub fn ask_sentinel(address: IpAddr, password: &str, patience: Duration) -> io::Result<IpAddr> {
+pub fn ask_sentinel(
+    address: IpAddr,
+    password: &str,
+    patience: Duration,
+    names: Option<&Book>,
+) -> io::Result<IpAddr> {
     let address = SocketAddr::new(address, SENTINEL_PORT);
     let mut wire = Wire::connect(address, "charmed-sentinel-operator", password, patience)?;
     let reply = wire.call(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "primary"])?;
-    reply
-        .list()
-        .first()
-        .and_then(Reply::text)
-        .and_then(|host| host.parse().ok())
-        .ok_or_else(|| io::Error::other(format!("{address} names no primary")))
+    let host = reply.list().first().and_then(Reply::text);
+    let host = host.ok_or_else(|| io::Error::other(format!("{address} names no primary")))?;
+    match (host.parse(), names) {
+        (Ok(address), _) => Ok(address),
+        (Err(_), Some(names)) => names.find(&host),
+        (Err(error), None) => Err(io::Error::other(format!("{address} names {host}: {error}"))),
+    }
 }
 
 /// Returns what is inside, also when a writer's thread has ended in a panic.

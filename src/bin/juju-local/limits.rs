@@ -89,6 +89,9 @@ pub const POD_START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest until all processes of a pod are gone once they were killed.
 pub const POD_END_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How often a pod looks whether its place in the state directory is still there; without it, it ends.
+pub const POD_PLACE_POLL: Duration = Duration::from_secs(1);
+
 /// Pause between two looks at the containers of a pod: what they tell arrives this late.
 pub const POD_POLL: Duration = Duration::from_millis(250);
 

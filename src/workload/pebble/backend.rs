@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::{
     CheckSpec, Client, Current, Exec, Layer, Level, OnExit, Override, PebbleError, Probe,
-    ServiceSpec, ServicesAction, Startup,
+    ServiceSpec, ServicesAction, Startup, grace,
 };
 use crate::limits::{
     KILL_WAIT, PEBBLE_CALL_LIMIT, PEBBLE_CHECK_FAILURES, PEBBLE_CHECK_LIMIT, PEBBLE_CHECK_PERIOD,
@@ -99,7 +99,7 @@ fn signal_name(signal: Signal) -> &'static str {
 }
 
 /// Writes program and arguments as Pebble takes them apart.
-fn command_line(launch: &Launch) -> Result<String, PebbleError> {
+pub(super) fn command_line(launch: &Launch) -> Result<String, PebbleError> {
     const WHAT: &str = "write down what Pebble has to run";
     let fail = |reason: &str| PebbleError::Failed {
         what: WHAT,
@@ -117,8 +117,8 @@ fn command_line(launch: &Launch) -> Result<String, PebbleError> {
     shlex::try_join(words).map_err(|_| fail("a path has a zero byte"))
 }
 
-/// Returns the layer that lets Pebble run one service, when it is told to.
-fn layer(service: Service, launch: &Launch) -> Result<Layer, PebbleError> {
+/// Returns the layer that lets Pebble run one service, when it is told to; `mark` is what the end of the pod waits for.
+fn layer(service: Service, launch: &Launch, mark: &Path) -> Result<Layer, PebbleError> {
     let stop_limit = match service {
         Service::Server => SERVER_STOP_LIMIT + STOP_MARGIN,
         Service::Sentinel | Service::Watch => SMALL_STOP_LIMIT,
@@ -128,6 +128,8 @@ fn layer(service: Service, launch: &Launch) -> Result<Layer, PebbleError> {
         summary: format!("{service}, started and stopped by the charm"),
         command: command_line(launch)?,
         startup: Startup::Disabled,
+        requires: vec![grace::NAME.to_owned()],
+        after: Vec::new(),
         environment: launch.environment.iter().cloned().collect(),
         working_dir: None,
         on_success: OnExit::Ignore,
@@ -150,7 +152,10 @@ fn layer(service: Service, launch: &Launch) -> Result<Layer, PebbleError> {
     let name = service.name().to_owned();
     Ok(Layer {
         summary: "what the charm runs".to_owned(),
-        services: BTreeMap::from([(name.clone(), spec)]),
+        services: BTreeMap::from([
+            (name.clone(), spec),
+            (grace::NAME.to_owned(), grace::service(mark)?),
+        ]),
         checks: check
             .into_iter()
             .map(|check| (name.clone(), check))
@@ -218,6 +223,15 @@ impl PebbleWorkload {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Lets Pebble end the server now, if the pod ends; until then it waits for the charm, for a limited time.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError::File`] if the mark cannot be removed.
+    pub async fn let_pod_end(&self) -> Result<(), WorkloadError> {
+        self.remove(&self.layout().pod_waits()).await
     }
 
     /// Says why a service that was started does not run.
@@ -326,9 +340,13 @@ impl Backend for PebbleWorkload {
         if let ServiceStatus::Running(running) = self.status(service).await? {
             return Ok(running);
         }
+        let mark = self.layout().pod_waits();
+        if service == Service::Server {
+            self.write(&mark, b"", 0o600).await?;
+        }
         let since = Timestamp::now();
         self.client
-            .add_layer(LABEL, &layer(service, launch)?)
+            .add_layer(LABEL, &layer(service, launch, &mark)?)
             .await?;
         let change = self
             .client
@@ -375,6 +393,10 @@ impl Backend for PebbleWorkload {
     async fn stop(&self, service: Service, how: Stop) -> Result<Stopped, WorkloadError> {
         if service == Service::Watch {
             return self.plain.stop(service, how).await;
+        }
+        if service == Service::Server {
+            // The charm itself ends it: the pod's end has nothing to wait for.
+            self.let_pod_end().await?;
         }
         // Not Pebble's own stop, which kills in the end whoever asks.
         match self.signal(service, how.signal).await {
@@ -486,8 +508,19 @@ mod tests {
             ["/srv/a b/valkey.conf", "--x=ä'\""],
         )
         .serving_on("valkey-0.valkey-endpoints", 6379);
+        let mark = Path::new("/srv/a b/mark");
         for service in [Service::Server, Service::Sentinel] {
-            let text = serde_json::to_value(layer(service, &launch).unwrap()).unwrap();
+            let text = serde_json::to_value(layer(service, &launch, mark).unwrap()).unwrap();
+            // Stopped first, and in one order with both: what is required is started with it.
+            assert_eq!(text["services"][service.name()]["requires"][0], grace::NAME);
+            let grace = &text["services"][grace::NAME];
+            assert!(
+                grace["after"]
+                    .as_array()
+                    .unwrap()
+                    .contains(&service.name().into())
+            );
+            assert!(grace["requires"].is_null());
             let spec = &text["services"][service.name()];
             for (key, expected) in [
                 ("override", "replace"),
@@ -506,7 +539,7 @@ mod tests {
             assert_eq!(check["level"], "ready", "never alive: {check}");
             assert_eq!(check["tcp"]["port"], 6379);
         }
-        let spec = layer(Service::Server, &launch).unwrap();
+        let spec = layer(Service::Server, &launch, mark).unwrap();
         assert!(spec.services["server"].kill_delay >= SERVER_STOP_LIMIT);
         let bracket = Launch::new("/bin/echo", ["["]);
         assert!(command_line(&bracket).is_err());

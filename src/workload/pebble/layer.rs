@@ -60,6 +60,12 @@ pub struct ServiceSpec {
     pub command: String,
     /// Whether it begins by itself.
     pub startup: Startup,
+    /// What has to run with it, and which is started and stopped in one order with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// What is started before it and stopped after it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     /// Variables in addition to Pebble's own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,

@@ -6,6 +6,7 @@ mod client;
 mod error;
 mod exec;
 mod files;
+mod grace;
 mod layer;
 mod transport;
 

@@ -54,7 +54,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::sockopt::socket_peercred;
@@ -313,11 +313,15 @@ fn destroy(engine: &Arc<Engine>) -> Result<()> {
     if !left.is_empty() {
         bail!("cannot end processes {left:?} of the model");
     }
-    for home in homes {
-        // Nothing of a pod is kept, so nothing need end in good order.
-        let verb = if pods_of.is_some() { "kill" } else { "down" };
-        home.tell(verb)?;
-    }
+    // Nothing of a pod is kept, so nothing need end in good order.
+    let verb = if pods_of.is_some() { "kill" } else { "down" };
+    // One that does not go keeps no other one.
+    let failed: Vec<String> = homes
+        .iter()
+        .filter_map(|home| home.tell(verb).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
     if let Some(model) = &pods_of {
         pods::cluster_down(model);
     }

@@ -65,6 +65,24 @@ pub fn marked(marks: &Marks) -> Vec<u32> {
         .collect()
 }
 
+/// Returns what marks a process's network; `None` when it is gone.
+#[must_use]
+pub fn network(pid: u32) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    Some(link.to_string_lossy().into_owned())
+}
+
+/// Returns the processes in a network; zombies are left out.
+#[must_use]
+pub fn in_network(mark: &str) -> Vec<u32> {
+    let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
+    listing
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| network(*pid).as_deref() == Some(mark))
+        .filter(|pid| started(*pid).is_some())
+        .collect()
+}
+
 /// Returns when a process started, in clock ticks since boot; `None` when it has ended.
 #[must_use]
 pub fn started(pid: u32) -> Option<u64> {

@@ -16,7 +16,12 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
     mount_change, unmount,
 };
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
+
+use crate::limits::{COMMAND_POLL, POD_PLACE_POLL, SWEEPS_MAX};
+
+use super::super::processes;
 
 /// Where the machine's own root is while the container's is being made.
 const OLD_ROOT: &str = "/.old";
@@ -76,12 +81,34 @@ pub fn run(spec: &Path) -> Result<()> {
         Inside::Pause { hostname, note } => {
             rustix::system::sethostname(hostname.as_bytes())
                 .context("cannot set the pod's host name")?;
-            write(&note, &std::process::id().to_string())?;
-            loop {
-                std::thread::park();
+            let own = std::process::id().to_string();
+            write(&note, &own)?;
+            // A pod lives on without its engine, but not without its place.
+            while fs::read_to_string(&note).is_ok_and(|text| text == own) {
+                std::thread::sleep(POD_PLACE_POLL);
             }
+            end_all();
+            Ok(())
         }
         Inside::Container(view) => become_first(&view),
+    }
+}
+
+/// Ends all other processes in this one's network: those of the pod.
+fn end_all() {
+    let Some(network) = processes::network(std::process::id()) else {
+        return;
+    };
+    for _ in 0..SWEEPS_MAX {
+        let mut left = processes::in_network(&network);
+        left.retain(|pid| *pid != std::process::id());
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            processes::signal(pid, Signal::KILL);
+        }
+        std::thread::sleep(COMMAND_POLL);
     }
 }
 

@@ -170,7 +170,8 @@ impl Pod {
     #[must_use]
     pub fn address(&self) -> Option<Ipv4Addr> {
         let record = self.record()?;
-        (network_of(record.pause).as_ref() == Some(&record.network)).then_some(record.address)
+        (processes::network(record.pause).as_ref() == Some(&record.network))
+            .then_some(record.address)
     }
 
     /// Returns a container's first process, if it lives.
@@ -181,7 +182,8 @@ impl Pod {
             .ok()?
             .parse()
             .ok()?;
-        (network_of(pid) == Some(network) && processes::started(pid).is_some()).then_some(pid)
+        (processes::network(pid) == Some(network) && processes::started(pid).is_some())
+            .then_some(pid)
     }
 
     /// Makes the pod anew under an address.
@@ -213,7 +215,7 @@ impl Pod {
             .arg(&spec);
         self.spawn(command, "pause")?;
         let pause: u32 = self.await_note("pause")?;
-        let network = network_of(pause).context("cannot find the network of the pod")?;
+        let network = processes::network(pause).context("cannot find the network of the pod")?;
         let record = Record {
             pause,
             network,
@@ -253,8 +255,18 @@ impl Pod {
             .arg(engine_program)
             .arg("inside")
             .arg(&spec);
-        self.spawn(command, container)?;
-        self.await_note(container).map(drop)
+        let process = self.spawn(command, container)?;
+        let started = self.await_note(container).map(drop);
+        let stays = self
+            .record()
+            .is_some_and(|now| now.network == record.network);
+        if (started.is_err() || !stays)
+            && processes::network(process).as_ref() == Some(&record.network)
+        {
+            // The pod has ended meanwhile; with this process ends the container.
+            processes::signal(process, Signal::KILL);
+        }
+        started
     }
 
     fn specify(&self, name: &str, inside: &Inside) -> Result<PathBuf> {
@@ -264,8 +276,8 @@ impl Pod {
         Ok(path)
     }
 
-    /// Starts a process of the pod that lives on without the engine.
-    fn spawn(&self, mut command: Command, name: &str) -> Result<()> {
+    /// Starts a process of the pod that lives on without the engine; returns its id.
+    fn spawn(&self, mut command: Command, name: &str) -> Result<u32> {
         let log = self.folder.join(format!("{name}.log"));
         let log = File::options()
             .create(true)
@@ -282,10 +294,11 @@ impl Pod {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start container {name} of {}", self.unit))?;
+        let process = child.id();
         std::thread::spawn(move || {
             let _ = child.wait();
         });
-        Ok(())
+        Ok(process)
     }
 
     /// Waits until a process of the pod has told its id.
@@ -442,12 +455,7 @@ impl Pod {
         let Some(record) = self.record() else {
             return Vec::new();
         };
-        let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
-        listing
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-            .filter(|pid| network_of(*pid).as_ref() == Some(&record.network))
-            .filter(|pid| processes::started(*pid).is_some())
-            .collect()
+        processes::in_network(&record.network)
     }
 
     /// Sends a signal to all processes of the pod; again until a sweep finds no new one.
@@ -485,12 +493,23 @@ impl Pod {
     /// When some would not end.
     pub fn end(&self) -> Result<()> {
         let deadline = Instant::now() + POD_END_TIMEOUT;
+        let network = self.record().map(|record| record.network);
         loop {
-            let left = self.processes();
+            let left = network.as_deref().map(processes::in_network);
+            let left = left.unwrap_or_default();
             if left.is_empty() {
-                break;
-            }
-            if Instant::now() > deadline {
+                match fs::remove_dir_all(&self.folder) {
+                    // A container that was just being started may have written something meanwhile.
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        if Instant::now() > deadline {
+                            return Err(error).with_context(|| {
+                                format!("cannot remove {}", self.folder.display())
+                            });
+                        }
+                    }
+                    _ => return Ok(()),
+                }
+            } else if Instant::now() > deadline {
                 bail!("cannot end processes {left:?} of {}", self.unit);
             }
             for pid in left {
@@ -498,19 +517,7 @@ impl Pod {
             }
             std::thread::sleep(COMMAND_POLL);
         }
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", self.folder.display()))
-            }
-            _ => Ok(()),
-        }
     }
-}
-
-/// Returns what marks a process's network; `None` when it is gone.
-fn network_of(pid: u32) -> Option<String> {
-    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-    Some(link.to_string_lossy().into_owned())
 }
 
 /// Splits a line at its blanks.
