@@ -7,6 +7,9 @@
     reason = "tests stop at the first surprise"
 )]
 
+#[path = "support/failing_starts.rs"]
+mod failing_starts;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -253,29 +256,7 @@ async fn a_failed_start_says_why_and_what_to_do() {
         "Address already in use, but long ago\n",
     )
     .unwrap();
-    for (text, expected) in [
-        (
-            "echo 'Bad directive'; exit 3",
-            "it ended at once (exit status: 3). Its log: Bad directive",
-        ),
-        (
-            "exit 0",
-            "it ended at once (exit status: 0). Its log: (empty)",
-        ),
-        (
-            "echo 'bind: Address already in use' >&2; exit 1",
-            "its port is in use",
-        ),
-        (
-            "echo 'open x: Permission denied'; exit 1",
-            "lacks a permission",
-        ),
-        (
-            "echo 'write: No space left on device'; exit 1",
-            "the disk is full",
-        ),
-        ("kill -9 $$", "it ended at once (signal: 9"),
-    ] {
+    for (text, expected) in failing_starts::ALL {
         let error = unit.shell(text).await.unwrap_err().to_string();
         assert!(
             error.starts_with("cannot start watch: ") && error.contains(expected),

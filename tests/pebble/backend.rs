@@ -15,6 +15,7 @@ use valkey_operator::workload::{
 };
 
 use super::daemon::{DEADLINE, Daemon, IMAGE_USER, is_root};
+use super::failing_starts;
 
 /// A unit in a pod.
 struct Unit {
@@ -175,29 +176,7 @@ async fn a_frozen_service_can_be_killed() {
 #[tokio::test]
 async fn a_failed_start_says_why_and_what_to_do() {
     let unit = Unit::new().await;
-    for (text, expected) in [
-        (
-            "echo 'Bad directive'; exit 3",
-            "it ended at once (exit status: 3). Its log: Bad directive",
-        ),
-        (
-            "exit 0",
-            "it ended at once (exit status: 0). Its log: (empty)",
-        ),
-        (
-            "echo 'bind: Address already in use' >&2; exit 1",
-            "its port is in use",
-        ),
-        (
-            "echo 'open x: Permission denied'; exit 1",
-            "lacks a permission",
-        ),
-        (
-            "echo 'write: No space left on device'; exit 1",
-            "the disk is full",
-        ),
-        ("kill -9 $$", "it ended at once (signal: 9"),
-    ] {
+    for (text, expected) in failing_starts::ALL {
         let error = unit
             .shell(Service::Server, text)
             .await

@@ -10,6 +10,8 @@
 mod backend;
 mod client;
 mod daemon;
+#[path = "../support/failing_starts.rs"]
+mod failing_starts;
 #[path = "../support/pebble.rs"]
 mod pebble;
 mod strangers;
