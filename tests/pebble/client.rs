@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use valkey_operator::limits::PEBBLE_EXEC_OUTPUT_BYTES_MAX;
 use valkey_operator::workload::pebble::{
-    Changes, CheckSpec, Current, Exec, Layer, Level, NewFile, NoticesQuery, OnExit, Override,
-    PebbleError, Probe, ServiceSpec, ServicesAction, Startup,
+    Changes, CheckSpec, Client, Current, Exec, Layer, Level, NewFile, NoticesQuery, OnExit,
+    Override, PebbleError, Probe, ServiceSpec, ServicesAction, Startup,
 };
 
 use super::daemon::{DEADLINE, Daemon, IMAGE_USER, is_root};
@@ -57,6 +57,15 @@ async fn until<T: PartialEq + std::fmt::Debug>(wanted: T, mut look: impl AsyncFn
         assert!(begun.elapsed() < DEADLINE, "{found:?}, not {wanted:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits until Pebble has no change in progress.
+async fn nothing_in_progress(client: &Client) {
+    until(0, async || {
+        let changes = client.changes(Changes::InProgress, None).await;
+        changes.unwrap().len()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -564,14 +573,7 @@ async fn commands_get_their_input_and_their_end_is_told() {
     );
     let error = client.exec(&shell(&text), b"").await.unwrap_err();
     assert!(matches!(error, PebbleError::TooLarge { .. }), "{error}");
-    until(0, async || {
-        client
-            .changes(Changes::InProgress, None)
-            .await
-            .unwrap()
-            .len()
-    })
-    .await;
+    nothing_in_progress(client).await;
 }
 
 #[tokio::test]
@@ -597,14 +599,7 @@ async fn a_command_that_takes_too_long_is_killed() {
         ended = waiting => panic!("it ended: {ended:?}"),
         () = written => {}
     }
-    until(0, async || {
-        client
-            .changes(Changes::InProgress, None)
-            .await
-            .unwrap()
-            .len()
-    })
-    .await;
+    nothing_in_progress(client).await;
 }
 
 #[tokio::test]
