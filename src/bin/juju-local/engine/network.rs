@@ -45,29 +45,39 @@ pub fn take(network: [u8; 2]) -> Result<TcpListener> {
         .with_context(|| format!("cannot reserve the network of {address}"))
 }
 
+/// Takes the next host number of a ring that is free.
+#[must_use]
+pub fn next_free(next: &mut u8, used: impl Fn(u8) -> bool) -> Option<u8> {
+    for _ in HOST_FIRST..=HOST_LAST {
+        let host = (*next).clamp(HOST_FIRST, HOST_LAST);
+        *next = if host == HOST_LAST {
+            HOST_FIRST
+        } else {
+            host + 1
+        };
+        if !used(host) {
+            return Some(host);
+        }
+    }
+    None
+}
+
 /// Takes the next host number for a unit of an application, none that it has had before.
 ///
 /// # Errors
 ///
 /// When all are in use.
 pub fn next_host(model: &mut Model, application: &str) -> Result<u8> {
-    for _ in HOST_FIRST..=HOST_LAST {
-        let host = model.next_host.clamp(HOST_FIRST, HOST_LAST);
-        model.next_host = if host == HOST_LAST {
-            HOST_FIRST
-        } else {
-            host + 1
-        };
-        let used = model.units.values().any(|unit| unit.host == host)
-            || model
-                .applications
-                .get(application)
-                .is_some_and(|app| app.hosts.contains(&host));
-        if !used {
-            return Ok(host);
-        }
-    }
-    bail!("cannot find a free address for a unit of {application:?}; the model's network is full")
+    let had = model.applications.get(application).map(|app| &app.hosts);
+    let used = |host| {
+        model.units.values().any(|unit| unit.host == host)
+            || had.is_some_and(|hosts| hosts.contains(&host))
+    };
+    next_free(&mut model.next_host, used).with_context(|| {
+        format!(
+            "cannot find a free address for a unit of {application:?}; the model's network is full"
+        )
+    })
 }
 
 /// Drops, or lets pass again, all traffic between an address and every other one.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
-use crate::limits::{HOST_FIRST, HOST_LAST, POD_POLL, POD_READY_TIMEOUT};
+use crate::limits::{POD_POLL, POD_READY_TIMEOUT};
 
 use super::super::model::{Life, Machine, Model};
+use super::super::network::next_free;
 use super::super::resolver::{Flight, Hook, Kind, Step};
 use super::super::state::{Engine, State};
 use super::super::{agent, hooks, processes, tasks};
@@ -24,23 +25,15 @@ fn pod_of(engine: &Engine, name: &str) -> Result<Pod> {
 
 /// Takes the next address of the pods' network, none that a pod has now.
 fn take_address(model: &mut Model) -> Result<Ipv4Addr> {
-    for _ in HOST_FIRST..=HOST_LAST {
-        let host = model.next_pod.clamp(HOST_FIRST, HOST_LAST);
-        model.next_pod = if host == HOST_LAST {
-            HOST_FIRST
-        } else {
-            host + 1
-        };
-        let address = model.pod_address(host);
-        if !model
-            .units
-            .values()
-            .any(|unit| unit.address == Some(address))
-        {
-            return Ok(address);
-        }
-    }
-    bail!("cannot find a free address for a pod; the model's network is full")
+    let mut next = model.next_pod;
+    let used = |host| {
+        let address = Some(model.pod_address(host));
+        model.units.values().any(|unit| unit.address == address)
+    };
+    let host = next_free(&mut next, used)
+        .context("cannot find a free address for a pod; the model's network is full")?;
+    model.next_pod = next;
+    Ok(model.pod_address(host))
 }
 
 /// Makes a unit's pod, or finds it; returns its address.
