@@ -109,14 +109,11 @@ pub fn signal_group(pid: u32, signal: Signal) {
     }
 }
 
-/// Sends a signal to all processes with the marks; again until a sweep finds no new one.
-pub fn signal_all(marks: &Marks, what: Signal) {
+/// Sends a signal to all processes that `find` returns; again until a sweep finds no new one.
+pub fn sweep(what: Signal, find: impl Fn() -> Vec<u32>) {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..SWEEPS_MAX {
-        let fresh: Vec<_> = marked(marks)
-            .into_iter()
-            .filter(|pid| seen.insert(*pid))
-            .collect();
+        let fresh: Vec<_> = find().into_iter().filter(|pid| seen.insert(*pid)).collect();
         if fresh.is_empty() {
             return;
         }
@@ -124,6 +121,11 @@ pub fn signal_all(marks: &Marks, what: Signal) {
             signal(pid, what);
         }
     }
+}
+
+/// Sends a signal to all processes with the marks.
+pub fn signal_all(marks: &Marks, what: Signal) {
+    sweep(what, || marked(marks));
 }
 
 /// Ends all processes with the marks: SIGTERM first when `gentle`, then SIGKILL.

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{COMMAND_POLL, POD_END_TIMEOUT, POD_START_TIMEOUT, SWEEPS_MAX};
+use crate::limits::{COMMAND_POLL, POD_END_TIMEOUT, POD_START_TIMEOUT};
 
 use super::super::model::{Model, application_of, tag};
 use super::super::paths::Paths;
@@ -458,22 +458,9 @@ impl Pod {
         processes::in_network(&record.network)
     }
 
-    /// Sends a signal to all processes of the pod; again until a sweep finds no new one.
+    /// Sends a signal to all processes of the pod.
     pub fn signal(&self, signal: Signal) {
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..SWEEPS_MAX {
-            let fresh: Vec<_> = self
-                .processes()
-                .into_iter()
-                .filter(|pid| seen.insert(*pid))
-                .collect();
-            if fresh.is_empty() {
-                return;
-            }
-            for pid in fresh {
-                processes::signal(pid, signal);
-            }
-        }
+        processes::sweep(signal, || self.processes());
     }
 
     /// Pulls the pod's cable, or plugs it in again.
