@@ -101,9 +101,7 @@ fn a_databag_that_cannot_be_read_costs_nobody_data() {
         processes,
         "no server was restarted"
     );
-    writers.flowing(&model);
-    let address = model.unit(&primary).address;
-    writers.verify(&model, address).expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &model.unit(&primary));
 }
 
 #[test]
@@ -264,10 +262,7 @@ fn a_frozen_peer_and_a_failing_hook_tool_hold_nobody_up() {
         let value = oracles::setting(&model, &unit, "maxclients");
         assert_eq!(value.as_deref(), Ok("700"), "{}", unit.name);
     }
-    writers.flowing(&model);
-    writers
-        .verify(&model, after.primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &after.primary);
 }
 
 /// Returns the process of a unit's watcher: the parent, which the pid file names.

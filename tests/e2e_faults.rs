@@ -112,10 +112,7 @@ fn a_primary_that_lost_its_disk_does_not_wipe_the_others() {
     model.handle(&["reboot", &lost.name, "--lose-disk"]);
     writers.flowing(&model);
     let primary = model.settled(3, A_UNIT * 2).primary;
-    writers.flowing(&model);
-    writers
-        .verify(&model, primary.address)
-        .expect_lost_at_most(IN_FLIGHT);
+    writers.expect_lost_at_most(IN_FLIGHT, &model, &primary);
 }
 
 #[test]
@@ -159,11 +156,8 @@ fn all_die_at_once_and_come_back_in_any_order() {
             model.handle(&["reboot", &format!("valkey/{unit}")]);
         }
         let settled = model.settled(3, A_UNIT * 3);
-        writers.flowing(&model);
         // The log of each server was handed to the system before each acknowledgement.
-        writers
-            .verify(&model, settled.primary.address)
-            .expect_lost_at_most(IN_FLIGHT);
+        writers.expect_lost_at_most(IN_FLIGHT, &model, &settled.primary);
     }
 }
 
@@ -217,10 +211,7 @@ fn a_unit_leaves_although_another_is_dead() {
     model.force_remove(dead);
     let after = model.settled(3, A_UNIT * 2);
     writers.refresh(&model);
-    writers.flowing(&model);
-    writers
-        .verify(&model, after.primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &after.primary);
 }
 
 #[test]
@@ -303,8 +294,5 @@ fn stopped_whole_and_resumed_from_the_storage_that_stayed() {
     }
     let settled = model.settled(3, A_UNIT * 3);
     writers.refresh(&model);
-    writers.flowing(&model);
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &settled.primary);
 }

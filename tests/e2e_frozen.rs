@@ -108,10 +108,7 @@ fn a_frozen_server_is_ended_before_it_can_wake() {
     assert_eq!(queued.acknowledged(), Vec::<String>::new());
     let settled = model.settled(3, A_UNIT * 2);
     assert_ne!(settled.primary.name, frozen.name);
-    writers.flowing(&model);
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_lost_at_most(IN_FLIGHT);
+    writers.expect_lost_at_most(IN_FLIGHT, &model, &settled.primary);
 }
 
 /// Returns whether a process has ended, also if nobody collected it yet.
@@ -186,8 +183,5 @@ fn a_frozen_unit_wakes_as_a_replica() {
         let nowhere = Rescue::of(newest, Path::new("valkey-server")).missing(&model, &lost);
         assert_eq!(nowhere, Vec::<String>::new());
     }
-    writers.flowing(&model);
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_lost_at_most(4 * IN_FLIGHT);
+    writers.expect_lost_at_most(4 * IN_FLIGHT, &model, &settled.primary);
 }

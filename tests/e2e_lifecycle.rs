@@ -201,10 +201,7 @@ fn options_apply_at_run_time_and_restarts_go_round_one_by_one() {
         processes().iter().all(|process| !before.contains(process)),
         "every server was restarted"
     );
-    writers.flowing(&model);
-    writers
-        .verify(&model, primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &primary);
 }
 
 #[test]
@@ -314,8 +311,5 @@ fn the_newest_valkey_is_run_and_handed_over_too() {
     }
     model.remove_units(&[&primary.name]);
     let survivor = model.settled(2, A_UNIT * 2).primary;
-    writers.flowing(&model);
-    writers
-        .verify(&model, survivor.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &survivor);
 }

@@ -174,10 +174,7 @@ fn a_refresh_that_changes_nothing_for_valkey_restarts_nothing_but_the_watchers()
         before,
         "no server or Sentinel was restarted"
     );
-    writers.flowing(&model);
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &settled.primary);
 }
 
 #[test]
@@ -312,10 +309,7 @@ fn the_first_version_of_the_charm_is_refreshed_while_everything_runs() {
     assert!(verified.completed(), "{}", verified.all());
     model.add_units(1);
     let settled = model.settled(4, A_UNIT * 2);
-    writers.flowing(&model);
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &settled.primary);
 }
 
 #[test]

@@ -26,11 +26,8 @@ fn growing_under_load_goes_one_by_one_and_loses_nothing() {
         model.settled(5, A_UNIT * 3);
     });
     writers.refresh(&model);
-    writers.flowing(&model);
     let primary = oracles::primaries(&model).remove(0);
-    writers
-        .verify(&model, primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &primary);
 }
 
 #[test]
@@ -79,8 +76,7 @@ fn shrink(variant: &str) {
     let last = model.settled(1, A_UNIT * 3).primary;
     assert_eq!(last.name, after.replicas[1].name);
     writers.refresh(&model);
-    writers.flowing(&model);
-    writers.verify(&model, last.address).expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &last);
 }
 
 #[test]
@@ -91,8 +87,7 @@ fn three_units_shrink_to_one_at_once() {
     model.remove_units(&[&settled.primary.name, &settled.replicas[0].name]);
     let last = model.settled(1, A_UNIT * 3).primary;
     writers.refresh(&model);
-    writers.flowing(&model);
-    writers.verify(&model, last.address).expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &last);
 }
 
 #[test]
@@ -115,11 +110,8 @@ fn a_lost_primary_is_replaced_and_its_forced_removal_leaves_no_ghost() {
     model.add_units(1);
     let settled = model.settled(3, A_UNIT * 2);
     writers.refresh(&model);
-    writers.flowing(&model);
     // Nobody planned it: writes that no replica had yet may be gone.
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_lost_at_most(8);
+    writers.expect_lost_at_most(8, &model, &settled.primary);
 }
 
 #[test]
@@ -141,10 +133,7 @@ fn storage_that_stayed_comes_back_with_a_new_unit() {
     // It went on from where it left.
     assert_eq!(full_copies(), before, "{}", model.describe());
     writers.refresh(&model);
-    writers.flowing(&model);
-    writers
-        .verify(&model, settled.primary.address)
-        .expect_nothing_lost();
+    writers.expect_nothing_lost(&model, &settled.primary);
 }
 
 #[test]

@@ -217,6 +217,20 @@ impl Writers {
         verdict
     }
 
+    /// Waits until all write on, then stops them and expects every acknowledged write on `primary`.
+    pub fn expect_nothing_lost(self, model: &Model, primary: &super::model::Unit) {
+        self.flowing(model);
+        self.verify(model, primary.address).expect_nothing_lost();
+    }
+
+    /// Waits until all write on, then stops them and expects that at most `most` acknowledged writes are missing on
+    /// `primary`.
+    pub fn expect_lost_at_most(self, most: usize, model: &Model, primary: &super::model::Unit) {
+        self.flowing(model);
+        self.verify(model, primary.address)
+            .expect_lost_at_most(most);
+    }
+
     fn finish(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
