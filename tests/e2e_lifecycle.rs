@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{
+    drills::IN_FLIGHT,
     model::{A_UNIT, Model},
     oracles, starts,
     writers::Writers,
@@ -125,7 +126,7 @@ fn every_unit_reboots_in_turn_and_nothing_is_lost() {
     // A reboot ends the processes without warning; the last writes may not have been copied yet.
     writers
         .verify(&model, primary.address)
-        .expect_lost_at_most(8);
+        .expect_lost_at_most(IN_FLIGHT);
 }
 
 #[test]

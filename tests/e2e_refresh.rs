@@ -16,7 +16,9 @@ use std::{
 };
 
 use support::{
-    charm, hooks,
+    charm,
+    drills::{HANDOVER_GAP, IN_FLIGHT},
+    hooks,
     model::{A_UNIT, Model, newest_server},
     oracles, rolling,
     wire::info_field,
@@ -24,15 +26,8 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// Longest that writes may stand still while the primary's role goes round. Far above what it takes
-/// on an idle machine: here tests share two cores with debug builds of everything.
-const HANDOVER_GAP: Duration = Duration::from_secs(3);
-
 /// Longest that writes may stand still when the primary is killed: detection, election, and slack.
 const FAILOVER_GAP: Duration = Duration::from_secs(30);
-
-/// Acknowledged writes that a crash may take along: what was on its way to the replicas.
-const IN_FLIGHT: usize = 8;
 
 /// The system's server.
 const SYSTEM_SERVER: &str = "/usr/bin/valkey-server";
@@ -68,6 +63,46 @@ impl Program {
         symlink(server, &fresh).expect("cannot make a link");
         fs::rename(&fresh, self.path()).expect("cannot put a link in place");
     }
+}
+
+/// Deploys three units of `charm`, or of the charm under test, that run the system's server; returns the primary too.
+fn deployed(charm: Option<PathBuf>) -> (Program, Model, support::model::Unit) {
+    let program = Program::new(Path::new(SYSTEM_SERVER));
+    let mut model = Model::with_server(Some(program.path()));
+    if let Some(charm) = charm {
+        model.use_charm(charm);
+    }
+    model.deploy(3, &[]);
+    let primary = model.settled(3, A_UNIT * 3).primary;
+    (program, model, primary)
+}
+
+/// Refreshes three units to the charm under test and the newest server, of version `newest`: the
+/// `primary` is the last. Returns what was seen.
+fn upgraded(
+    program: &Program,
+    model: &Model,
+    primary: &support::model::Unit,
+    newest: &str,
+) -> rolling::Story {
+    let ((), story) = rolling::watched(model, || {
+        program.becomes(&newest_server());
+        refresh(model);
+        all_run(model, newest);
+        refreshed(model, 3);
+    });
+    story.expect_rolled(3, &primary.name);
+    story
+}
+
+/// Prints how long `what` took that began at `begun`, and expects that writes stood still for less than `most` in it.
+fn expect_gap(what: &str, writers: &Writers, begun: Instant, most: Duration) {
+    let gap = writers.longest_gap(begun);
+    eprintln!(
+        "{what}: {:?}, longest gap of writes {gap:?}",
+        begun.elapsed()
+    );
+    assert!(gap < most, "writes stood still for {gap:?}");
 }
 
 /// Refreshes to the charm under test.
@@ -203,13 +238,8 @@ fn settings_and_another_charm_at_once_restart_one_after_another_and_copy_nothing
         });
         story.expect_rolled(3, &primary.name);
         writers.flowing(&model);
-        let gap = writers.longest_gap(begun);
-        eprintln!(
-            "large {large}: {:?}, order {:?}, longest gap of writes {gap:?}",
-            begun.elapsed(),
-            story.order()
-        );
-        assert!(gap < HANDOVER_GAP, "writes stood still for {gap:?}");
+        let what = format!("large {large}, order {:?}", story.order());
+        expect_gap(&what, &writers, begun, HANDOVER_GAP);
         let settled = model.settled(3, A_UNIT);
         assert_ne!(
             settled.primary.name, primary.name,
@@ -223,30 +253,16 @@ fn settings_and_another_charm_at_once_restart_one_after_another_and_copy_nothing
 
 #[test]
 fn another_version_of_valkey_goes_round_replicas_first_and_never_back() {
-    let program = Program::new(Path::new(SYSTEM_SERVER));
-    let model = Model::with_server(Some(program.path()));
-    model.deploy(3, &[]);
-    let primary = model.settled(3, A_UNIT * 3).primary;
+    let (program, model, primary) = deployed(None);
     let old = version_of(&model, &primary);
     let writers = Writers::start_usual(&model);
     let begun = Instant::now();
     let newest = newest_version();
-    let ((), story) = rolling::watched(&model, || {
-        program.becomes(&newest_server());
-        refresh(&model);
-        all_run(&model, &newest);
-        refreshed(&model, 3);
-    });
-    story.expect_rolled(3, &primary.name);
+    let story = upgraded(&program, &model, &primary, &newest);
     assert!(story.restarts.iter().all(|it| it.version == newest));
     writers.flowing(&model);
-    let gap = writers.longest_gap(begun);
-    eprintln!(
-        "{old} to {newest}: {:?}, order {:?}, longest gap of writes {gap:?}",
-        begun.elapsed(),
-        story.order()
-    );
-    assert!(gap < HANDOVER_GAP, "writes stood still for {gap:?}");
+    let what = format!("{old} to {newest}, order {:?}", story.order());
+    expect_gap(&what, &writers, begun, HANDOVER_GAP);
     let shown = model.status()["applications"]["valkey"]["version"].clone();
     assert_eq!(
         shown.as_str(),
@@ -276,11 +292,7 @@ fn another_version_of_valkey_goes_round_replicas_first_and_never_back() {
 
 #[test]
 fn the_first_version_of_the_charm_is_refreshed_while_everything_runs() {
-    let program = Program::new(Path::new(SYSTEM_SERVER));
-    let mut model = Model::with_server(Some(program.path()));
-    model.use_charm(first_version());
-    model.deploy(3, &[]);
-    let primary = model.settled(3, A_UNIT * 3).primary;
+    let (program, model, primary) = deployed(Some(first_version()));
     let writers = Writers::start_usual(&model);
     let before = processes(&model);
     let ((), story) = rolling::watched(&model, || {
@@ -296,15 +308,8 @@ fn the_first_version_of_the_charm_is_refreshed_while_everything_runs() {
     // What it wrote is understood: the next change goes round as if it had always been this charm.
     let newest = newest_version();
     let begun = Instant::now();
-    let ((), story) = rolling::watched(&model, || {
-        program.becomes(&newest_server());
-        refresh(&model);
-        all_run(&model, &newest);
-        refreshed(&model, 3);
-    });
-    story.expect_rolled(3, &primary.name);
-    let gap = writers.longest_gap(begun);
-    assert!(gap < HANDOVER_GAP, "writes stood still for {gap:?}");
+    upgraded(&program, &model, &primary, &newest);
+    expect_gap("first version to this one", &writers, begun, HANDOVER_GAP);
     let verified = model.run("valkey/leader", "verify", &[]);
     assert!(verified.completed(), "{}", verified.all());
     model.add_units(1);
@@ -314,11 +319,7 @@ fn the_first_version_of_the_charm_is_refreshed_while_everything_runs() {
 
 #[test]
 fn a_primary_that_is_killed_half_way_does_not_stop_a_refresh() {
-    let program = Program::new(Path::new(SYSTEM_SERVER));
-    let mut model = Model::with_server(Some(program.path()));
-    model.use_charm(first_version());
-    model.deploy(3, &[]);
-    let primary = model.settled(3, A_UNIT * 3).primary;
+    let (program, model, primary) = deployed(Some(first_version()));
     let old = version_of(&model, &primary);
     let writers = Writers::start_usual(&model);
     let newest = newest_version();
@@ -342,8 +343,7 @@ fn a_primary_that_is_killed_half_way_does_not_stop_a_refresh() {
     all_run(&model, &newest);
     let settled = refreshed(&model, 3);
     writers.flowing(&model);
-    let gap = writers.longest_gap(begun);
-    assert!(gap < FAILOVER_GAP, "writes stood still for {gap:?}");
+    expect_gap("killed half way", &writers, begun, FAILOVER_GAP);
     writers
         .verify(&model, settled.primary.address)
         .expect_lost_at_most(IN_FLIGHT);

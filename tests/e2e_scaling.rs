@@ -8,9 +8,10 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use support::{
+    drills::{HANDOVER_GAP, IN_FLIGHT},
     model::{A_UNIT, Model},
     oracles, starts,
     wire::info_field,
@@ -68,7 +69,7 @@ fn shrink(variant: &str) {
     let gap = writers.longest_gap(started);
     println!("{variant}: writes stood still for {gap:?} while the primary left");
     assert!(
-        gap < Duration::from_secs(3),
+        gap < HANDOVER_GAP,
         "writes stood still for {gap:?} while the primary left"
     );
 
@@ -96,14 +97,7 @@ fn a_lost_primary_is_replaced_and_its_forced_removal_leaves_no_ghost() {
     let writers = Writers::start_usual(&model);
     let lost = model.settled(3, A_UNIT).primary;
     model.handle(&["kill", &lost.name]);
-    model.wait_until(
-        "a replica was promoted",
-        Duration::from_secs(30),
-        || match &oracles::primaries(&model)[..] {
-            [one] if one.name != lost.name => Ok(()),
-            other => Err(format!("{} primaries", other.len())),
-        },
-    );
+    model.promoted(&lost);
     writers.flowing(&model);
     model.force_remove(&lost.name);
     model.settled(2, A_UNIT * 2);
@@ -111,7 +105,7 @@ fn a_lost_primary_is_replaced_and_its_forced_removal_leaves_no_ghost() {
     let settled = model.settled(3, A_UNIT * 2);
     writers.refresh(&model);
     // Nobody planned it: writes that no replica had yet may be gone.
-    writers.expect_lost_at_most(8, &model, &settled.primary);
+    writers.expect_lost_at_most(IN_FLIGHT, &model, &settled.primary);
 }
 
 #[test]

@@ -19,6 +19,10 @@ use super::{
 /// two cores that run several tests.
 pub const FAILOVER: Duration = Duration::from_secs(25);
 
+/// Longest that writes may stand still while the primary's role goes round. Far above what it takes
+/// on an idle machine: here tests share two cores with debug builds of everything.
+pub const HANDOVER_GAP: Duration = Duration::from_secs(3);
+
 /// Acknowledged writes that a crash may take along: what was on its way to the replicas.
 pub const IN_FLIGHT: usize = 8;
 
