@@ -1,4 +1,4 @@
-//! How long a pass goes on: pure, so that a simulation keeps the same time as the charm.
+//! How long a pass goes on and which failure it remembers: pure, so that a simulation does both as the charm does.
 
 use std::time::Duration;
 
@@ -14,6 +14,24 @@ pub enum Carried {
     Out,
     /// One did not work.
     Failed,
+}
+
+impl Carried {
+    /// Takes in which step of a plan did not work, if one did not; `failure` is what the pass tells a person when it
+    /// ends.
+    pub fn note<F>(plan: &Plan, failed: Option<F>, failure: &mut Option<F>) -> Self {
+        if failed.is_some() {
+            // What is put off anyway is tried again by a later hook.
+            if !matches!(plan, Plan::ActAndWait { .. }) {
+                *failure = failed;
+            }
+            return Self::Failed;
+        }
+        if matches!(plan, Plan::Act { .. }) {
+            *failure = None;
+        }
+        Self::Out
+    }
 }
 
 /// What a pass does after a plan.
@@ -95,6 +113,44 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_until_a_later_plan_works_and_not_at_all_where_that_waits() {
+        let steps = Vec::new;
+        let act = || Plan::Act {
+            steps: steps(),
+            why: String::new(),
+        };
+        let put_off = || Plan::ActAndWait {
+            steps: steps(),
+            reason: Reason::NoPrimary,
+        };
+        for (name, plan, failed, before, expected) in [
+            ("works", act(), None, None, (Carried::Out, None)),
+            ("fails", act(), Some(2), None, (Carried::Failed, Some(2))),
+            ("again", act(), Some(2), Some(1), (Carried::Failed, Some(2))),
+            ("over", act(), None, Some(1), (Carried::Out, None)),
+            ("off", put_off(), Some(2), None, (Carried::Failed, None)),
+            (
+                "kept",
+                put_off(),
+                Some(2),
+                Some(1),
+                (Carried::Failed, Some(1)),
+            ),
+            (
+                "waits",
+                Plan::Settled,
+                None,
+                Some(1),
+                (Carried::Out, Some(1)),
+            ),
+        ] {
+            let mut failure = before;
+            let carried = Carried::note(&plan, failed, &mut failure);
+            assert_eq!((carried, failure), expected, "{name}");
+        }
+    }
 
     fn ms(count: u64) -> Duration {
         Duration::from_millis(count)

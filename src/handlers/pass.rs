@@ -55,18 +55,8 @@ pub async fn run(charm: &mut Charm, intent: Intent) -> anyhow::Result<Outcome> {
         if let Plan::Act { steps, why } = &plan {
             info!(unit = %seen.me, reason = why, steps = steps.len(), "Plan");
         }
-        let carried = if let Some(failed) = carry_out(charm, &seen, plan.steps()).await? {
-            // What is put off anyway is tried again by a later hook.
-            if !matches!(plan, Plan::ActAndWait { .. }) {
-                failure = Some(failed);
-            }
-            Carried::Failed
-        } else {
-            if matches!(plan, Plan::Act { .. }) {
-                failure = None;
-            }
-            Carried::Out
-        };
+        let failed = carry_out(charm, &seen, plan.steps()).await?;
+        let carried = Carried::note(&plan, failed, &mut failure);
         if Pacing::waits(&plan, carried) {
             show_progress(charm, &plan, failure.as_ref(), &mut shown).await?;
         }

@@ -352,17 +352,8 @@ impl Run {
                 return Err(format!("refused to break an invariant: {breach}"));
             }
             self.note_plan(&seen, &plan);
-            let carried = if let Some(failed) = self.carry_out(&seen, &plan).await {
-                if !matches!(plan, Plan::ActAndWait { .. }) {
-                    failure = Some(failed);
-                }
-                Carried::Failed
-            } else {
-                if matches!(plan, Plan::Act { .. }) {
-                    failure = None;
-                }
-                Carried::Out
-            };
+            let failed = self.carry_out(&seen, &plan).await;
+            let carried = Carried::note(&plan, failed, &mut failure);
             let elapsed = Duration::from_millis(self.ctx.sim.now() - self.begun);
             match pacing.next(&plan, carried, elapsed) {
                 Next::Look => {}
