@@ -7,11 +7,14 @@
     reason = "tests stop at the first surprise"
 )]
 
+#[path = "support/again.rs"]
+mod again;
+
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use valkey_operator::juju::hook_tools::{
@@ -561,30 +564,14 @@ async fn tools_run_at_the_same_time_and_are_counted() {
     assert_eq!(tools.calls(), 8);
 }
 
-/// Runs the named test of this file in a process of its own with one more variable.
-fn again_with(name: &str, variable: &str, value: &str) {
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program)
-        .args(["--exact", name, "--nocapture"])
-        .env(variable, value)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
-}
-
 #[tokio::test]
 async fn juju_exec_runs_outside_of_the_hook_that_it_was_started_from() {
     // The variable can only be set for a whole process, so this test runs itself again with it.
     if std::env::var_os("JUJU_CONTEXT_ID").is_none() {
-        again_with(
+        again::again(
             "juju_exec_runs_outside_of_the_hook_that_it_was_started_from",
-            "JUJU_CONTEXT_ID",
-            "valkey/0-x",
+            &[],
+            &[("JUJU_CONTEXT_ID", OsStr::new("valkey/0-x"))],
         );
         return;
     }

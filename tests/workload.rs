@@ -7,9 +7,12 @@
     reason = "tests stop at the first surprise"
 )]
 
+#[path = "support/again.rs"]
+mod again;
 #[path = "support/failing_starts.rs"]
 mod failing_starts;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -290,22 +293,11 @@ async fn a_failed_start_says_why_and_what_to_do() {
 
 /// Runs the named test of this file in a process of its own, by way of `before`, with the directory.
 fn again(name: &str, before: &[&str], directory: &Path) {
-    let program = std::env::current_exe().unwrap();
-    let mut words: Vec<&str> = before.to_vec();
-    let program = program.to_str().unwrap();
-    words.extend([program, "--exact", name, "--nocapture"]);
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .env("WORKLOAD_TEST_DIRECTORY", directory)
-        .env("JUJU_CONTEXT_ID", "valkey/0-install-0")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    let variables = [
+        ("WORKLOAD_TEST_DIRECTORY", directory.as_os_str()),
+        ("JUJU_CONTEXT_ID", OsStr::new("valkey/0-install-0")),
+    ];
+    again::again(name, before, &variables);
 }
 
 /// Returns the directory, in a process that [`again`] started.
