@@ -19,6 +19,12 @@ async fn settle(namespace: &Namespace) -> Result<Report, ApiError> {
     keep(&namespace.access(), want(), async || want()).await
 }
 
+/// Expects an error whose text begins so.
+async fn refused(namespace: &Namespace, expected: &str) {
+    let error = settle(namespace).await.unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{error}, not {expected}");
+}
+
 const LABELLED: &str = "valkey-0 primary, valkey-1 replica, valkey-2 replica";
 
 #[tokio::test]
@@ -139,13 +145,7 @@ async fn an_api_server_that_is_away_holds_nobody_up_and_is_used_when_it_is_back(
     for state in [State::Closed, State::Silent] {
         namespace.link.set(state);
         let began = Instant::now();
-        let error = settle(&namespace).await.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("cannot reach the Kubernetes API"),
-            "{error}"
-        );
+        refused(&namespace, "cannot reach the Kubernetes API").await;
         assert!(
             began.elapsed() < API_CONNECT_TIMEOUT + API_CALL_TIMEOUT,
             "{:?}",
@@ -187,8 +187,7 @@ async fn an_account_that_cannot_be_used_is_named() {
         let path = namespace.account().join(file);
         let before = fs::read_to_string(&path).unwrap();
         fs::write(&path, text).unwrap();
-        let error = settle(&namespace).await.unwrap_err();
-        assert!(error.to_string().starts_with(expected), "{file}: {error}");
+        refused(&namespace, expected).await;
         fs::write(&path, before).unwrap();
     }
     // Somebody else in the place of the API server: another authority vouches for it.
@@ -208,15 +207,8 @@ async fn an_account_that_cannot_be_used_is_named() {
         .unwrap();
     assert!(other.status.success());
     fs::write(namespace.account().join("ca.crt"), &other.stdout).unwrap();
-    let error = settle(&namespace).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("cannot reach the Kubernetes API"),
-        "{error}"
-    );
+    refused(&namespace, "cannot reach the Kubernetes API").await;
     fs::write(namespace.account().join("ca.crt"), authorities).unwrap();
     fs::remove_file(namespace.account().join("token")).unwrap();
-    let error = settle(&namespace).await.unwrap_err();
-    assert!(error.to_string().starts_with("cannot read "), "{error}");
+    refused(&namespace, "cannot read ").await;
 }
