@@ -23,14 +23,14 @@ const PERSON: &str = "<model>";
 ///
 /// When the content cannot be read, or the engine refuses.
 pub fn add(model: &Model, given: AddSecret) -> Done {
-    let content = content(given.file.as_deref(), &given.content)?;
+    let content = content(given.with.file.as_deref(), &given.with.content)?;
     if content.is_empty() {
         bail!("missing secret value or filename");
     }
     let request = Request::AddSecret {
         name: given.name,
         content,
-        description: given.description,
+        description: given.with.description,
     };
     let Response::Names(uris) = model.ask_or_begin(&request)? else {
         return unexpected();
@@ -45,11 +45,11 @@ pub fn add(model: &Model, given: AddSecret) -> Done {
 ///
 /// When the content cannot be read, or the engine refuses.
 pub fn update(model: &Model, given: UpdateSecret) -> Done {
-    let content = content(given.file.as_deref(), &given.content)?;
+    let content = content(given.with.file.as_deref(), &given.with.content)?;
     model.order(&Request::UpdateSecret {
         secret: given.secret,
         content,
-        description: given.description,
+        description: given.with.description,
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -307,11 +307,9 @@ pub struct DebugLog {
     pub level: Option<String>,
 }
 
-/// Adds a secret.
+/// What a secret holds and is for.
 #[derive(Debug, Args)]
-pub struct AddSecret {
-    /// Name
-    pub name: String,
+pub struct SecretFields {
     /// Content as KEY=VALUE, or KEY#file=FILE for a file's text, which keeps it off the command line
     #[arg(value_name = "KEY=VALUE")]
     pub content: Vec<String>,
@@ -323,20 +321,24 @@ pub struct AddSecret {
     pub description: Option<String>,
 }
 
+/// Adds a secret.
+#[derive(Debug, Args)]
+pub struct AddSecret {
+    /// Name
+    pub name: String,
+    /// What it holds and is for.
+    #[command(flatten)]
+    pub with: SecretFields,
+}
+
 /// Changes a secret.
 #[derive(Debug, Args)]
 pub struct UpdateSecret {
     /// Name or URI
     pub secret: String,
-    /// Content as KEY=VALUE, or KEY#file=FILE for a file's text, which keeps it off the command line
-    #[arg(value_name = "KEY=VALUE")]
-    pub content: Vec<String>,
-    /// YAML file of the content, - for standard input
-    #[arg(long)]
-    pub file: Option<PathBuf>,
-    /// What it is for
-    #[arg(long, alias = "info")]
-    pub description: Option<String>,
+    /// What it holds and is for.
+    #[command(flatten)]
+    pub with: SecretFields,
 }
 
 /// Shows a secret.
