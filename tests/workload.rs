@@ -11,6 +11,8 @@
 mod again;
 #[path = "support/failing_starts.rs"]
 mod failing_starts;
+#[path = "support/until.rs"]
+mod until;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,6 +29,8 @@ use valkey_operator::workload::{
     Backend as _, DataDirError, Hold, Keep, Launch, Layout, ProcessWorkload, Running, Service,
     ServiceStatus, Signal, Stop, Stopped, Workload, WorkloadError,
 };
+
+use until::until;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -86,15 +90,6 @@ impl Drop for Unit {
         });
         let _ = end.join();
         drop(self.temporary.take());
-    }
-}
-
-/// Waits until `condition` holds.
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "still not: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -245,7 +240,7 @@ async fn a_process_that_ended_but_was_not_collected_counts_as_stopped() {
         .signal(Service::Watch, Signal::Kill)
         .await
         .unwrap();
-    until("it has ended", || stat().contains(") Z")).await;
+    until("it has ended", async || stat().contains(") Z")).await;
     assert_eq!(unit.watch_status().await, ServiceStatus::Stopped);
     child.wait().unwrap();
     fs::write(&path, own).unwrap();
@@ -399,7 +394,7 @@ async fn a_real_server_starts_serves_and_stops_and_a_second_one_is_told_why_not(
         .start(Service::Server, &launch(&first))
         .await
         .unwrap();
-    until("the server listens", || {
+    until("the server listens", async || {
         TcpStream::connect((ADDRESS, port)).is_ok()
     })
     .await;
@@ -789,14 +784,14 @@ async fn a_log_is_bounded_while_its_service_goes_on_writing() {
         go_on.display()
     );
     unit.shell(&text).await.unwrap();
-    until("the log is too large", || {
+    until("the log is too large", async || {
         fs::metadata(&log).is_ok_and(|log| log.len() > LOG_BYTES_MAX)
     })
     .await;
     unit.workload.bound_logs().await.unwrap();
     assert_eq!(fs::metadata(&log).unwrap().len(), 0);
     fs::write(go_on, "").unwrap();
-    until("the service has written", || {
+    until("the service has written", async || {
         fs::read_to_string(&log).is_ok_and(|text| text == "after\n")
     })
     .await;

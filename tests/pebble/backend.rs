@@ -16,6 +16,7 @@ use valkey_operator::workload::{
 
 use super::daemon::{DEADLINE, Daemon, IMAGE_USER, is_root};
 use super::failing_starts;
+use super::until::until;
 
 /// A unit in a pod.
 struct Unit {
@@ -54,15 +55,6 @@ impl Unit {
 
     async fn signal(&self, signal: Signal) -> Result<(), WorkloadError> {
         self.workload.signal(Service::Server, signal).await
-    }
-}
-
-/// Waits until `condition` holds.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < DEADLINE, "still not: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -15,3 +15,5 @@ mod failing_starts;
 #[path = "../support/pebble.rs"]
 mod pebble;
 mod strangers;
+#[path = "../support/until.rs"]
+mod until;
