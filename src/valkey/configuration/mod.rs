@@ -11,6 +11,9 @@ mod users;
 
 use std::path::Path;
 
+use crate::limits::TCP_KEEPALIVE;
+use crate::valkey::Endpoint;
+
 pub use options::{
     EvictionPolicy, InvalidOption, LogLevel, MemoryLimit, Options, Persistence, max_lag_seconds,
 };
@@ -39,6 +42,22 @@ impl Lines {
         self.0.push(' ');
         self.0.push_str(&value.to_string());
         self.0.push('\n');
+    }
+
+    /// Adds where the process listens, and as whom it connects.
+    fn add_network(&mut self, endpoint: &Endpoint) {
+        self.add("port", endpoint.port());
+        // Only the own address: several units may share a machine, and nobody else is meant.
+        self.add("bind", endpoint.host());
+        if endpoint.address().is_some() {
+            // Peers see the unit's own address, not whichever the system chooses; with a name the
+            // system's choice is the only one there is.
+            self.add("bind-source-addr", endpoint.host());
+        }
+        // Every user needs a password and the default user is off: that protects.
+        self.add("protected-mode", "no");
+        // More than the default 300 s finds dead clients, and dead primaries of replicas, sooner.
+        self.add("tcp-keepalive", TCP_KEEPALIVE.as_secs());
     }
 
     /// Adds `name` with a path in quotes.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{InvalidSetting, Lines, LogLevel};
-use crate::limits::{FAILOVER_TIMEOUT, MONITOR_NAME, PARALLEL_SYNCS, TCP_KEEPALIVE};
+use crate::limits::{FAILOVER_TIMEOUT, MONITOR_NAME, PARALLEL_SYNCS};
 use crate::valkey::{Credentials, Endpoint, InternalUser};
 
 /// Everything that a Sentinel's first configuration file depends on.
@@ -43,13 +43,7 @@ impl SentinelSettings {
     pub fn render(&self) -> Result<String, InvalidSetting> {
         let mut lines = Lines::default();
         let named = self.endpoint.address().is_none() || self.primary.address().is_none();
-        lines.add("port", self.endpoint.port());
-        lines.add("bind", self.endpoint.host());
-        if self.endpoint.address().is_some() {
-            lines.add("bind-source-addr", self.endpoint.host());
-        }
-        lines.add("protected-mode", "no");
-        lines.add("tcp-keepalive", TCP_KEEPALIVE.as_secs());
+        lines.add_network(&self.endpoint);
         lines.add("daemonize", "no");
         lines.add("logfile", "\"\"");
         lines.add("loglevel", self.log_level);

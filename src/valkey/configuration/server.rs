@@ -7,7 +7,7 @@ use super::{InvalidSetting, Lines, Options, Persistence, max_lag_seconds};
 use crate::limits::{
     REPL_BACKLOG_DEFAULT_MAX_BYTES, REPL_BACKLOG_DEFAULT_MIN_BYTES, REPL_BACKLOG_MIN_BYTES,
     REPL_PING_PERIOD, REPL_TIMEOUT, REPLICA_BUFFER_MIN_BYTES, REPLICA_BUFFER_SOFT_FOR,
-    SHUTDOWN_REPLICA_WAIT, TCP_KEEPALIVE,
+    SHUTDOWN_REPLICA_WAIT,
 };
 use crate::valkey::{Endpoint, InternalUser, Password, Version};
 
@@ -75,18 +75,7 @@ impl ServerSettings {
     }
 
     fn add_network(&self, lines: &mut Lines) {
-        lines.add("port", self.endpoint.port());
-        // Only the own address: several units may share a machine, and nobody else is meant.
-        lines.add("bind", self.endpoint.host());
-        if self.endpoint.address().is_some() {
-            // Peers see the unit's own address, not whichever the system chooses; with a name the
-            // system's choice is the only one there is.
-            lines.add("bind-source-addr", self.endpoint.host());
-        }
-        // Every user needs a password and the default user is off: that protects.
-        lines.add("protected-mode", "no");
-        // More than the default 300 s finds dead clients, and dead primaries of replicas, sooner.
-        lines.add("tcp-keepalive", TCP_KEEPALIVE.as_secs());
+        lines.add_network(&self.endpoint);
         lines.add("tcp-backlog", 511);
         lines.add("timeout", 0);
     }
