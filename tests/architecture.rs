@@ -6,6 +6,9 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[path = "support/files.rs"]
+mod files;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,19 +16,9 @@ use std::{
 
 /// Returns every Rust file below a folder of the package; one that is missing has none.
 fn sources(folder: &str) -> Vec<PathBuf> {
-    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
-    let mut found = Vec::new();
-    while let Some(path) = waiting.pop() {
-        if path.is_dir() {
-            waiting.extend(
-                fs::read_dir(&path)
-                    .expect("a folder")
-                    .map(|entry| entry.expect("an entry").path()),
-            );
-        } else if path.extension().is_some_and(|extension| extension == "rs") && path.exists() {
-            found.push(path);
-        }
-    }
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut found = files::below(vec![place], "rs");
+    found.retain(|path| path.exists());
     found
 }
 

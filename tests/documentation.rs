@@ -7,10 +7,10 @@
     reason = "a test stops at the first surprise"
 )]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+#[path = "support/files.rs"]
+mod files;
+
+use std::{fs, path::Path};
 
 use serde_yaml::Value;
 
@@ -117,22 +117,8 @@ fn every_action_is_described_and_takes_a_format() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let mut waiting = vec![root().join("docs")];
-    let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-        .iter()
-        .map(|name| root().join(name))
-        .collect();
-    while let Some(path) = waiting.pop() {
-        if path.is_dir() {
-            waiting.extend(
-                fs::read_dir(&path)
-                    .expect("a folder")
-                    .map(|entry| entry.expect("an entry").path()),
-            );
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            pages.push(path);
-        }
-    }
+    let places = ["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let pages = files::below(places.map(|name| root().join(name)).into(), "md");
     let mut broken = Vec::new();
     for page in &pages {
         let text = read(page);
