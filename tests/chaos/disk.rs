@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    report::{Bars, UNIT_LOST},
+    report::{Bars, Report, UNIT_LOST},
     support::model::{Unit, number},
     world::World,
 };
@@ -46,17 +46,22 @@ fn noticed(world: &World, full: &Unit) -> String {
         })
 }
 
-#[test]
-fn full_disk_of_the_primary() {
-    let (mut world, full) = filled("full_disk_of_the_primary", true);
-    let told = noticed(&world, &full);
-    world.replaced(&full);
+/// Lets the disk stay full for a while and then be empty; returns what came of it.
+fn cleared(mut world: World, full: &Unit, told: &str) -> Report {
     world.last(Duration::from_secs(12));
     world.end();
-    world.disks[disk_of(&full)].clear();
+    world.disks[disk_of(full)].clear();
     let mut report = world.report(3);
     report.note = format!("its status: {told}");
-    report.judge(&Bars {
+    report
+}
+
+#[test]
+fn full_disk_of_the_primary() {
+    let (world, full) = filled("full_disk_of_the_primary", true);
+    let told = noticed(&world, &full);
+    world.replaced(&full);
+    cleared(world, &full, &told).judge(&Bars {
         lost: Some(0),
         // Sentinel takes a server for dead that refuses its pings.
         gap: Some(UNIT_LOST),
@@ -66,14 +71,9 @@ fn full_disk_of_the_primary() {
 
 #[test]
 fn full_disk_of_a_replica() {
-    let (mut world, full) = filled("full_disk_of_a_replica", false);
+    let (world, full) = filled("full_disk_of_a_replica", false);
     let told = noticed(&world, &full);
-    world.last(Duration::from_secs(12));
-    world.end();
-    world.disks[disk_of(&full)].clear();
-    let mut report = world.report(3);
-    report.note = format!("its status: {told}");
-    report.judge(&Bars {
+    cleared(world, &full, &told).judge(&Bars {
         lost: Some(0),
         gap: Some(Duration::from_secs(1)),
         ..Bars::default()

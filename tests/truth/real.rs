@@ -271,6 +271,13 @@ impl Real {
             }
         }
     }
+
+    /// Changes a setting of a server.
+    async fn set(&self, unit: usize, name: &str, value: u64) {
+        let value = value.to_string();
+        let server = self.cluster.server(unit).await;
+        server.config_set(&[(name, value.as_str())]).await.unwrap();
+    }
 }
 
 impl World for Real {
@@ -314,25 +321,11 @@ impl World for Real {
                     .unwrap();
             }
             Do::Priority(unit, priority) => {
-                let value = priority.to_string();
-                let settings = [("replica-priority", value.as_str())];
-                self.cluster
-                    .server(unit)
-                    .await
-                    .config_set(&settings)
-                    .await
-                    .unwrap();
+                self.set(unit, "replica-priority", priority).await;
             }
             Do::MinReplicas(number) => {
-                let value = number.to_string();
                 for unit in 0..self.units() {
-                    let settings = [("min-replicas-to-write", value.as_str())];
-                    self.cluster
-                        .server(unit)
-                        .await
-                        .config_set(&settings)
-                        .await
-                        .unwrap();
+                    self.set(unit, "min-replicas-to-write", number).await;
                 }
             }
             Do::Votes(ahead) => return Some(format!("{} votes", self.votes(ahead).await)),
