@@ -5,7 +5,6 @@
 //! container, so the watcher runs in this one. Pebble starts nothing by itself and nothing again:
 //! a former primary comes back through the restart gate of a hook only.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -18,14 +17,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::{
-    CheckSpec, Client, Current, Exec, Layer, Level, OnExit, Override, PebbleError, Probe,
-    ServiceSpec, ServicesAction, Startup, grace,
-};
+use super::plan::layer;
+use super::words::{exit_code, signal_name};
+use super::{Client, Current, Exec, PebbleError, ServicesAction};
 use crate::limits::{
-    KILL_WAIT, PEBBLE_CALL_LIMIT, PEBBLE_CHECK_FAILURES, PEBBLE_CHECK_LIMIT, PEBBLE_CHECK_PERIOD,
-    PEBBLE_LOG_LINES, PEBBLE_POLL, SERVER_STOP_LIMIT, SERVER_VERSION_TIMEOUT, SERVICE_POLL,
-    SMALL_STOP_LIMIT, START_SETTLE, STOP_MARGIN,
+    KILL_WAIT, PEBBLE_CALL_LIMIT, PEBBLE_LOG_LINES, PEBBLE_POLL, SERVER_VERSION_TIMEOUT,
+    SERVICE_POLL, START_SETTLE,
 };
 use crate::workload::owner::{self, Owner};
 use crate::workload::process::ended_at_once;
@@ -83,91 +80,6 @@ impl SocketFact {
             nanoseconds: found.ctime_nsec(),
         })
     }
-}
-
-/// Returns the name that Pebble knows a signal by.
-fn signal_name(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Terminate => "SIGTERM",
-        Signal::Interrupt => "SIGINT",
-        Signal::Hangup => "SIGHUP",
-        Signal::User1 => "SIGUSR1",
-        Signal::Kill => "SIGKILL",
-        Signal::Freeze => "SIGSTOP",
-        Signal::Thaw => "SIGCONT",
-    }
-}
-
-/// Writes program and arguments as Pebble takes them apart.
-pub(super) fn command_line(launch: &Launch) -> Result<String, PebbleError> {
-    const WHAT: &str = "write down what Pebble has to run";
-    let fail = |reason: &str| PebbleError::Failed {
-        what: WHAT,
-        reason: reason.to_owned(),
-    };
-    let words: Option<Vec<&str>> = std::iter::once(launch.program.as_os_str())
-        .chain(launch.args.iter().map(AsRef::as_ref))
-        .map(|word| word.to_str())
-        .collect();
-    let words = words.ok_or_else(|| fail("a path is not text"))?;
-    // Pebble takes what stands in brackets for defaults.
-    if words.iter().any(|word| matches!(*word, "[" | "]")) {
-        return Err(fail("an argument is a bracket"));
-    }
-    shlex::try_join(words).map_err(|_| fail("a path has a zero byte"))
-}
-
-/// Returns the layer that lets Pebble run one service, when it is told to; `mark` is what the end of the pod waits for.
-fn layer(service: Service, launch: &Launch, mark: &Path) -> Result<Layer, PebbleError> {
-    let stop_limit = match service {
-        Service::Server => SERVER_STOP_LIMIT + STOP_MARGIN,
-        Service::Sentinel | Service::Watch => SMALL_STOP_LIMIT,
-    };
-    let spec = ServiceSpec {
-        r#override: Override::Replace,
-        summary: format!("{service}, started and stopped by the charm"),
-        command: command_line(launch)?,
-        startup: Startup::Disabled,
-        requires: vec![grace::NAME.to_owned()],
-        after: Vec::new(),
-        environment: launch.environment.iter().cloned().collect(),
-        working_dir: None,
-        on_success: OnExit::Ignore,
-        on_failure: OnExit::Ignore,
-        kill_delay: stop_limit,
-    };
-    // Never of level `alive`: a container would be killed that loads its data.
-    let check = launch.serves.clone().map(|(host, port)| CheckSpec {
-        r#override: Override::Replace,
-        level: Some(Level::Ready),
-        startup: Startup::Enabled,
-        period: PEBBLE_CHECK_PERIOD,
-        timeout: PEBBLE_CHECK_LIMIT,
-        threshold: PEBBLE_CHECK_FAILURES,
-        probe: Probe::Tcp {
-            port,
-            host: Some(host),
-        },
-    });
-    let name = service.name().to_owned();
-    Ok(Layer {
-        summary: "what the charm runs".to_owned(),
-        services: BTreeMap::from([
-            (name.clone(), spec),
-            (grace::NAME.to_owned(), grace::service(mark)?),
-        ]),
-        checks: check
-            .into_iter()
-            .map(|check| (name.clone(), check))
-            .collect(),
-    })
-}
-
-/// Finds the exit code in what Pebble says of a service that ended at once.
-fn exit_code(reason: &str) -> Option<i32> {
-    let (_, rest) = reason.split_once("exited quickly with code ")?;
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }
 
 impl PebbleWorkload {
@@ -500,65 +412,6 @@ impl Backend for PebbleWorkload {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_starts_without_the_charm_and_nothing_is_killed_early() {
-        let launch = Launch::new(
-            "/usr/bin/valkey-server",
-            ["/srv/a b/valkey.conf", "--x=ä'\""],
-        )
-        .serving_on("valkey-0.valkey-endpoints", 6379);
-        let mark = Path::new("/srv/a b/mark");
-        for service in [Service::Server, Service::Sentinel] {
-            let text = serde_json::to_value(layer(service, &launch, mark).unwrap()).unwrap();
-            // Stopped first, and in one order with both: what is required is started with it.
-            assert_eq!(text["services"][service.name()]["requires"][0], grace::NAME);
-            let grace = &text["services"][grace::NAME];
-            assert!(
-                grace["after"]
-                    .as_array()
-                    .unwrap()
-                    .contains(&service.name().into())
-            );
-            assert!(grace["requires"].is_null());
-            let spec = &text["services"][service.name()];
-            for (key, expected) in [
-                ("override", "replace"),
-                ("startup", "disabled"),
-                ("on-success", "ignore"),
-                ("on-failure", "ignore"),
-            ] {
-                assert_eq!(spec[key], expected, "{service}: {key}");
-            }
-            let command = spec["command"].as_str().unwrap();
-            assert_eq!(
-                shlex::split(command).unwrap(),
-                ["/usr/bin/valkey-server", "/srv/a b/valkey.conf", "--x=ä'\""]
-            );
-            let check = &text["checks"][service.name()];
-            assert_eq!(check["level"], "ready", "never alive: {check}");
-            assert_eq!(check["tcp"]["port"], 6379);
-        }
-        let spec = layer(Service::Server, &launch, mark).unwrap();
-        assert!(spec.services["server"].kill_delay >= SERVER_STOP_LIMIT);
-        let bracket = Launch::new("/bin/echo", ["["]);
-        assert!(command_line(&bracket).is_err());
-    }
-
-    #[test]
-    fn exit_codes_are_found_in_what_pebble_says() {
-        for (reason, expected) in [
-            (
-                "service start attempt: exited quickly with code 3, will restart",
-                Some(3),
-            ),
-            ("x\n- Start (exited quickly with code 137)", Some(137)),
-            ("exited quickly with code ", None),
-            ("fork/exec /nowhere: no such file or directory", None),
-        ] {
-            assert_eq!(exit_code(reason), expected, "{reason}");
-        }
-    }
 
     #[test]
     fn the_charms_metadata_says_the_same() {

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use super::words::command_line;
 use super::{OnExit, Override, PebbleError, ServiceSpec, Startup};
 use crate::limits::{POD_GRACE_LIMIT, SMALL_STOP_LIMIT};
 use crate::workload::{Launch, Service};
@@ -39,7 +40,7 @@ pub(super) fn service(mark: &Path) -> Result<ServiceSpec, PebbleError> {
     Ok(ServiceSpec {
         r#override: Override::Replace,
         summary: "lets the charm hand over before the pod ends".to_owned(),
-        command: super::backend::command_line(&launch)?,
+        command: command_line(&launch)?,
         startup: Startup::Disabled,
         requires: Vec::new(),
         after: [Service::Server, Service::Sentinel]

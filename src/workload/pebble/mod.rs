@@ -8,7 +8,9 @@ mod exec;
 mod files;
 mod grace;
 mod layer;
+mod plan;
 mod transport;
+mod words;
 
 pub use answers::{
     Change, CheckInfo, Current, FileInfo, LogLine, Notice, ServiceInfo, SystemInfo, Task,
