@@ -18,7 +18,7 @@ use std::{
 };
 
 use support::{
-    drills::{FAILOVER, IN_FLIGHT},
+    drills::{FAILOVER, HANDOVER_GAP, IN_FLIGHT},
     hooks,
     model::{A_UNIT, Model, Unit},
     oracles::Settled,
@@ -26,10 +26,6 @@ use support::{
     rolling::{Story, watched},
     writers::Writers,
 };
-
-/// Longest that writes may stand still while the role is handed over. Far above what it takes on an idle machine: here
-/// tests share two cores with debug builds of everything.
-const HANDOVER_GAP: Duration = Duration::from_secs(3);
 
 /// The application in pods, and clients that write.
 struct Pods {

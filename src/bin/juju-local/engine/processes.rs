@@ -49,20 +49,21 @@ impl Marks {
     }
 }
 
+/// Returns the processes that are meant; zombies are left out.
+fn alive(meant: impl Fn(u32) -> bool) -> Vec<u32> {
+    let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
+    listing
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| meant(*pid))
+        .filter(|pid| started(*pid).is_some())
+        .collect()
+}
+
 /// Returns the processes that have one of the marks; the engine itself and zombies are left out.
 #[must_use]
 pub fn marked(marks: &Marks) -> Vec<u32> {
-    let Ok(listing) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
     let own = std::process::id();
-    listing
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != own)
-        .filter(|pid| marks.found_on(*pid))
-        .filter(|pid| started(*pid).is_some())
-        .collect()
+    alive(|pid| pid != own && marks.found_on(pid))
 }
 
 /// Returns what marks a process's network; `None` when it is gone.
@@ -75,12 +76,7 @@ pub fn network(pid: u32) -> Option<String> {
 /// Returns the processes in a network; zombies are left out.
 #[must_use]
 pub fn in_network(mark: &str) -> Vec<u32> {
-    let listing = fs::read_dir("/proc").into_iter().flatten().flatten();
-    listing
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| network(*pid).as_deref() == Some(mark))
-        .filter(|pid| started(*pid).is_some())
-        .collect()
+    alive(|pid| network(pid).as_deref() == Some(mark))
 }
 
 /// Returns when a process started, in clock ticks since boot; `None` when it has ended.
