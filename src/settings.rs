@@ -13,7 +13,7 @@ use crate::{
         Credentials, InternalUser, Version,
         configuration::{SentinelSettings, ServerSettings, StartFrom},
     },
-    workload::{Backend as _, Workload},
+    workload::{Backend as _, Launch, Layout, Service, Workload},
 };
 
 /// Settings that the planner decides on its own, so that nobody else compares them.
@@ -114,14 +114,77 @@ fn runtime(settings: &ServerSettings) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns what the planner compares with what runs; wrong options change nothing that runs.
+/// Begins, in a digest of what a server was started with, what is not a setting.
+const STARTED_AS: &str = " start=";
+
+/// Characters of a fingerprint that stand in a databag: enough to tell it from every other one.
+const FINGERPRINT_CHARACTERS: usize = 32;
+
+/// Returns what starts the server.
 #[must_use]
-pub fn wanted(charm: &Charm) -> Settings {
+pub fn server_launch(program: PathBuf, layout: &Layout) -> Launch {
+    Launch::new(program, [layout.server_config()])
+}
+
+/// Returns what starts Sentinel.
+#[must_use]
+pub fn sentinel_launch(program: PathBuf, layout: &Layout) -> Launch {
+    Launch::new(
+        program,
+        [layout.sentinel_config(), PathBuf::from("--sentinel")],
+    )
+}
+
+/// Returns what changes when a service would be started as something else now, if that is known: another
+/// build of its program, other rights and limits.
+pub async fn fingerprint(workload: &Workload, service: Service) -> Option<String> {
+    let program = workload.server().await.ok()?.path;
+    let launch = match service {
+        Service::Server => server_launch(program, workload.layout()),
+        Service::Sentinel => sentinel_launch(program, workload.layout()),
+        Service::Watch => return None,
+    };
+    let mut found = workload.fingerprint(service, &launch).await.ok()??;
+    found.truncate(FINGERPRINT_CHARACTERS);
+    Some(found)
+}
+
+/// Returns the digest of everything that a server reads, or is, from its start on.
+#[must_use]
+pub fn start_digest(settings: &ServerSettings, fingerprint: Option<&str>) -> String {
+    let settings = settings.restart_digest();
+    fingerprint.map_or_else(
+        || settings.clone(),
+        |found| format!("{settings}{STARTED_AS}{found}"),
+    )
+}
+
+/// Returns the fingerprint to compare with what was recorded at the start.
+///
+/// Who recorded none, as an older version of the charm, does not know what its server was started
+/// as; and what cannot be found out now has not changed.
+fn comparable(recorded: Option<&str>, found: Option<String>) -> Option<String> {
+    match recorded {
+        None => found,
+        Some(recorded) => {
+            let (_, started_as) = recorded.split_once(STARTED_AS)?;
+            found.or_else(|| Some(started_as.to_owned()))
+        }
+    }
+}
+
+/// Returns what the planner compares with what runs; wrong options change nothing that runs.
+pub async fn wanted(charm: &Charm) -> Settings {
     let down_after_ms = u64::try_from(charm.options.detection.as_millis()).unwrap_or(u64::MAX);
     let sample = sample(charm);
+    let found = match &charm.workload {
+        Some(workload) => fingerprint(workload, Service::Server).await,
+        None => None,
+    };
+    let started_as = comparable(charm.juju.mine.settings.as_deref(), found);
     let digest = sample
         .as_ref()
-        .map(ServerSettings::restart_digest)
+        .map(|sample| start_digest(sample, started_as.as_deref()))
         .unwrap_or_default();
     match (&charm.option_problem, &charm.juju.mine.settings) {
         (Some(problem), running) => Settings {
@@ -136,5 +199,27 @@ pub fn wanted(charm: &Charm) -> Settings {
             start_digest: digest,
             problems: Vec::new(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_recorded_at_the_start_is_compared() {
+        let some = |text: &str| Some(text.to_owned());
+        for (recorded, found, expected) in [
+            // Nobody knows what was read: the server restarts anyway.
+            (None, some("b"), some("b")),
+            (None, None, None),
+            (Some("databases=16 start=a"), some("b"), some("b")),
+            (Some("databases=16 start=a"), None, some("a")),
+            // Recorded by an older version of the charm.
+            (Some("databases=16"), some("b"), None),
+            (Some("databases=16"), None, None),
+        ] {
+            assert_eq!(comparable(recorded, found), expected, "{recorded:?}");
+        }
     }
 }

@@ -20,7 +20,8 @@ use support::{
     drills::{HANDOVER_GAP, IN_FLIGHT},
     hooks,
     model::{A_UNIT, Model, newest_server},
-    oracles, rolling,
+    oracles,
+    rolling::{self, all_run, newest_version},
     wire::info_field,
     writers::Writers,
 };
@@ -141,25 +142,6 @@ fn identity(path: &Path) -> Result<(u64, u64), String> {
     use std::os::unix::fs::MetadataExt as _;
     let found = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok((found.dev(), found.ino()))
-}
-
-/// Waits until every server and Sentinel runs `version`.
-fn all_run(model: &Model, version: &str) {
-    model.wait_until(&format!("everything runs {version}"), A_UNIT * 5, || {
-        for unit in model.units() {
-            for wire in [model.server(unit.address), model.sentinel(unit.address)] {
-                let info = wire
-                    .and_then(|mut wire| wire.call(&["INFO", "server"]))
-                    .map_err(|error| format!("{}: {error}", unit.name))?;
-                let info = info.text().unwrap_or_default();
-                let runs = info_field(&info, "valkey_version").unwrap_or_default();
-                if runs != version {
-                    return Err(format!("{} runs {runs}: {}", unit.name, unit.message));
-                }
-            }
-        }
-        Ok(())
-    });
 }
 
 /// Fills the primary with values that no compression makes small.
@@ -356,17 +338,4 @@ fn version_of(model: &Model, unit: &support::model::Unit) -> String {
         .and_then(|mut wire| wire.call(&["INFO", "server"]))
         .expect("the server answers");
     info_field(&info.text().unwrap_or_default(), "valkey_version").expect("it has a version")
-}
-
-/// Returns the version of the newest server, as it prints it.
-fn newest_version() -> String {
-    let output = std::process::Command::new(newest_server())
-        .arg("--version")
-        .output()
-        .expect("the newest server starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("v="));
-    version.expect("it prints its version").to_owned()
 }

@@ -1,6 +1,6 @@
 //! Steps that start and stop the local processes.
 
-use std::{os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::Context as _;
 use tracing::{info, warn};
@@ -106,11 +106,21 @@ pub async fn prepare_server(
         .await?;
     // From here on the data on disk is no longer what an orderly stop left.
     mark_unclean(&workload).await?;
-    let launch =
-        server_launch(binary.path, &layout).serving_on(charm.juju.address.as_str(), SERVER_PORT);
-    charm.juju.mine.settings = Some(settings.restart_digest());
+    let launch = settings::server_launch(binary.path, &layout)
+        .serving_on(charm.juju.address.as_str(), SERVER_PORT);
+    let fingerprint = settings::fingerprint(&workload, Service::Server).await;
+    let digest = settings::start_digest(&settings, fingerprint.as_deref());
+    // Beside the server, too: what systemd starts no hook can tell the others at once.
+    note_started(&workload, Service::Server, &digest).await?;
+    charm.juju.mine.settings = Some(digest);
     charm.juju.mine.server_version = Some(binary.version);
     Ok(launch)
+}
+
+/// Writes down what a service is about to be started with.
+async fn note_started(workload: &Workload, service: Service, what: &str) -> anyhow::Result<()> {
+    let path = workload.layout().started(service);
+    Ok(workload.write(&path, what.as_bytes(), PRIVATE).await?)
 }
 
 async fn mark_unclean(workload: &Workload) -> anyhow::Result<()> {
@@ -277,8 +287,16 @@ pub(super) async fn start_sentinel(
             .write(&layout.sentinel_config(), text.as_bytes(), PRIVATE)
             .await?;
     }
+    if !workload.status(Service::Sentinel).await?.is_running()
+        && let Some(fingerprint) = settings::fingerprint(&workload, Service::Sentinel).await
+    {
+        note_started(&workload, Service::Sentinel, &fingerprint).await?;
+    }
     workload
-        .start(Service::Sentinel, &sentinel_launch(binary.path, &layout))
+        .start(
+            Service::Sentinel,
+            &settings::sentinel_launch(binary.path, &layout),
+        )
         .await?;
     let deadline = tokio::time::Instant::now() + SERVER_START_LIMIT;
     while let Err(error) = tune_sentinel(charm).await {
@@ -414,17 +432,6 @@ pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn server_launch(program: PathBuf, layout: &Layout) -> Launch {
-    Launch::new(program, [layout.server_config()])
-}
-
-fn sentinel_launch(program: PathBuf, layout: &Layout) -> Launch {
-    Launch::new(
-        program,
-        [layout.sentinel_config(), PathBuf::from("--sentinel")],
-    )
-}
-
 fn watch_launch(layout: &Layout) -> anyhow::Result<Launch> {
     let program = std::env::current_exe().context("cannot find the charm's own program")?;
     let args = [
@@ -436,23 +443,33 @@ fn watch_launch(layout: &Layout) -> anyhow::Result<Launch> {
 }
 
 /// Writes the units of this unit's services anew where they would be written otherwise now; returns
-/// the services for which that is so.
+/// the services for which that is so. That of the watcher only `with_watch`: it depends on the
+/// hook's own surroundings, and is written whenever the watcher starts.
 ///
-/// Nothing is restarted by it: what a process is started with counts from its next start on.
+/// Nothing is restarted by it: where a process would be started with something else, the pass does that.
 ///
 /// # Errors
 ///
 /// When a unit cannot be written.
-pub async fn renew_unit_files(charm: &Charm) -> anyhow::Result<Vec<Service>> {
+pub async fn renew_unit_files(charm: &Charm, with_watch: bool) -> anyhow::Result<Vec<Service>> {
     let Some(Workload::Systemd(systemd)) = &charm.workload else {
         return Ok(Vec::new());
     };
     let layout = systemd.layout();
-    let mut launches = vec![(Service::Watch, watch_launch(layout)?)];
+    let mut launches = Vec::new();
+    if with_watch {
+        launches.push((Service::Watch, watch_launch(layout)?));
+    }
     if let Ok(binary) = systemd.server().await {
         launches.extend([
-            (Service::Server, server_launch(binary.path.clone(), layout)),
-            (Service::Sentinel, sentinel_launch(binary.path, layout)),
+            (
+                Service::Server,
+                settings::server_launch(binary.path.clone(), layout),
+            ),
+            (
+                Service::Sentinel,
+                settings::sentinel_launch(binary.path, layout),
+            ),
         ]);
     }
     let mut renewed = Vec::new();

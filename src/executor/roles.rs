@@ -34,7 +34,7 @@ pub(super) async fn set_promotable(charm: &Charm, promotable: bool) -> anyhow::R
 /// Applies the settings that a running server and Sentinel take.
 pub(super) async fn apply_settings(charm: &Charm) -> anyhow::Result<()> {
     let credentials = credentials(charm)?;
-    let settings = settings::wanted(charm);
+    let settings = settings::wanted(charm).await;
     let client = server_client(&charm.juju.address, credentials).await?;
     let before = client.config_get(&[settings::ANNOUNCED]).await?;
     for (name, value) in &settings.runtime {

@@ -63,9 +63,8 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
                 _ => executor::refresh_watch(&charm).await?,
             }
             let missing = install::ensure(&charm, event).await?;
-            if matches!(event, Event::UpgradeCharm)
-                && let Err(error) = executor::renew_unit_files(&charm).await
-            {
+            let upgraded = matches!(event, Event::UpgradeCharm);
+            if let Err(error) = executor::renew_unit_files(&charm, upgraded).await {
                 // What runs goes on; each unit is written before its next start, too.
                 warn!(
                     error = format!("{error:#}"),

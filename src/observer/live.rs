@@ -47,7 +47,7 @@ pub async fn look(charm: &Charm, intent: Intent) -> Observation {
             Some((unit.clone(), host?))
         })
         .collect();
-    let wanted = settings::wanted(charm);
+    let wanted = settings::wanted(charm).await;
     let mut servers = BTreeMap::new();
     let mut sentinels = BTreeMap::new();
     let mut runtime = BTreeMap::new();

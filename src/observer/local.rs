@@ -16,6 +16,7 @@ use crate::{
         observation::{Local, Process, Storage},
         peer_data::Identity,
     },
+    settings,
     valkey::configuration::Persistence,
     watch,
     workload::{
@@ -51,7 +52,18 @@ pub(super) async fn open(charm: &mut Charm) {
         let problem = anyhow::Error::new(problem);
         charm.juju.storage = Storage::Problem(format!("{problem:#}"));
     }
+    // What systemd has started since the last hook, or what a hook started that was cut off.
+    if let Some(started) = started(&workload, Service::Server).await {
+        charm.juju.mine.settings = Some(started);
+    }
     charm.workload = Some(workload);
+}
+
+/// Reads what a service was started with last, if that is known.
+async fn started(workload: &Workload, service: Service) -> Option<String> {
+    let path = workload.layout().started(service);
+    let bytes = workload.read(&path).await.ok().flatten()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// Decides how processes are run: as a person says, else by Pebble in a pod, else by systemd where it
@@ -179,6 +191,12 @@ pub(super) async fn look(
     local.has_sentinel_file = tokio::fs::try_exists(workload.layout().sentinel_config())
         .await
         .unwrap_or(false);
+    local.sentinel_differs = match started(workload, Service::Sentinel).await {
+        Some(started) => settings::fingerprint(workload, Service::Sentinel)
+            .await
+            .is_some_and(|now| now != started),
+        None => false,
+    };
     local.server_version = workload.server().await.ok().map(|server| server.version);
     local
 }

@@ -9,7 +9,7 @@
 //! `lease=free|mine|unknown|valkey/2`, `names=2` all Sentinels name unit 2, `old` settings need a
 //! restart, `founding=0` that unit is to found, `chosen=1` a person chose that unit's data, `leaving`
 //! the storage is taken away, `bin=9.1.2` that version is there to be run, `voter=9.1.2` this unit's
-//! Sentinel is that version.
+//! Sentinel is that version, `rebuilt` it would be started as another build.
 
 use std::collections::BTreeMap;
 
@@ -215,6 +215,7 @@ pub fn seen(text: &str) -> Observation {
             has_sentinel_file: mine.member() && !mine.empty,
             server_version: Some(value("bin").unwrap_or("8.0.1").to_owned()),
             sentinel_version: Some(value("voter").unwrap_or("8.0.1").to_owned()),
+            sentinel_differs: flag("rebuilt"),
             runtime: BTreeMap::new(),
         },
         servers,

@@ -94,7 +94,8 @@ pub struct Settings {
     pub down_after_ms: u64,
     /// Server settings that can be changed while it runs, as `CONFIG GET` shows them.
     pub runtime: BTreeMap<String, String>,
-    /// Digest of the server settings that are read at start only.
+    /// Digest of what the server reads, or is, from its start on: settings, its program's build, what its
+    /// service confines it to.
     pub start_digest: String,
     /// Options that could not be used, each with what is wrong.
     pub problems: Vec<String>,
@@ -166,6 +167,9 @@ pub struct Local {
     pub server_version: Option<String>,
     /// Version of the Sentinel that runs, if it tells.
     pub sentinel_version: Option<String>,
+    /// Whether the Sentinel that runs would be started as something else now: another build of its
+    /// program, or other rights and limits.
+    pub sentinel_differs: bool,
     /// Current values of the settings in [`Settings::runtime`], if the server answered.
     pub runtime: BTreeMap<String, String>,
 }
@@ -187,6 +191,7 @@ impl Local {
             has_sentinel_file: false,
             server_version: None,
             sentinel_version: None,
+            sentinel_differs: false,
             runtime: BTreeMap::new(),
         }
     }

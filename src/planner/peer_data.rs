@@ -77,7 +77,7 @@ pub struct UnitData {
     pub turn: TurnRequest,
     /// Which data it holds, as it last knew.
     pub position: Option<Position>,
-    /// Digest of the settings that its server read when it started.
+    /// Digest of what its server was started with: settings, and which build as what.
     pub settings: Option<String>,
     /// Version of the valkey-server that it runs, or ran last.
     pub server_version: Option<String>,

@@ -1,7 +1,7 @@
 //! What is restarted to take up something new, in which order, and when rather not.
 //!
-//! A server restarts for settings that it reads at start only and for another version of its
-//! program, a Sentinel for another version. One unit at a time, under the turn; replicas first, the
+//! A server restarts for settings that it reads at start only, for another version of its program, and
+//! for what else it would be started with now: another build, other limits. A Sentinel does, too. One unit at a time, under the turn; replicas first, the
 //! primary last and after a hand-over. A newer server understands what an older one sends, not
 //! always the other way round (measured: 9.1 cannot send 8.0 a hash whose fields expire), so that
 //! nobody who is newer takes the role over while an older replica is left, if there is a choice.
@@ -31,11 +31,11 @@ pub enum Standing {
 /// What is to be restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// The server, for settings that it reads at start only.
+    /// The server, for settings that it reads at start only, or for what else it would be started with.
     Settings,
     /// The server, for another version.
     Version,
-    /// Sentinel, for another version.
+    /// Sentinel, for another version, or for what else it would be started with.
     Sentinel,
 }
 
@@ -111,10 +111,15 @@ pub fn pending(seen: &Observation, server: &Server) -> Option<Work> {
     if seen.mine().data.settings.as_ref() != Some(&seen.settings.start_digest) {
         return Some(Work::Settings);
     }
-    let sentinel = seen.local.sentinel_version.as_deref();
-    (seen.local.sentinel == Process::Running
-        && self::standing(sentinel, found) == Standing::Outdated)
+    (seen.local.sentinel == Process::Running && sentinel_is_outdated(seen))
         .then_some(Work::Sentinel)
+}
+
+/// Returns whether Sentinel would be started as something else than what runs.
+fn sentinel_is_outdated(seen: &Observation) -> bool {
+    let runs = seen.local.sentinel_version.as_deref();
+    let found = seen.local.server_version.as_deref();
+    seen.local.sentinel_differs || standing(runs, found) == Standing::Outdated
 }
 
 /// Returns that the server which is there is too old for the one that runs, or for the data.
@@ -190,9 +195,9 @@ fn ask(seen: &Observation, server: &Server, work: Work, obstacle: Option<String>
         None => Plan::act(
             vec![Step::RequestTurn(TurnKind::Restart)],
             match work {
-                Work::Settings => "settings need a restart",
+                Work::Settings => "what the server is started with has changed",
                 Work::Version => "another version of the server is there",
-                Work::Sentinel => "another version of Sentinel is there",
+                Work::Sentinel => "what Sentinel is started with has changed",
             },
         ),
     }
@@ -238,9 +243,7 @@ fn restart_server(seen: &Observation, server: &Server) -> Plan {
         None => return Plan::Poll(Reason::NoPrimary),
     }
     // What else is to be restarted here goes under the same turn, once this is back in sync.
-    let found = seen.local.server_version.as_deref();
-    let sentinel = seen.local.sentinel_version.as_deref();
-    if standing(sentinel, found) != Standing::Outdated {
+    if !sentinel_is_outdated(seen) {
         steps.push(Step::ReleaseTurn);
     }
     Plan::act(steps, "restart to take up what is new")
@@ -259,7 +262,7 @@ fn restart_sentinel(seen: &Observation) -> Plan {
         fresh: false,
     };
     let steps = vec![Step::StopSentinel, start, Step::ReleaseTurn];
-    Plan::act(steps, "restart Sentinel to take up its new version")
+    Plan::act(steps, "restart Sentinel to take up what is new")
 }
 
 /// Plans the restart of a replica that its primary cannot serve, because the primary is newer.

@@ -103,6 +103,56 @@ fn another_version_goes_round_as_settings_do_and_sentinel_follows_its_server() {
 }
 
 #[test]
+fn another_build_of_the_same_version_goes_round_with_sentinel_after_its_server() {
+    check(&[
+        // What its server is started with differs, as a setting does.
+        (
+            "me=1 old rebuilt turn=1 0:P 1:R 2:R",
+            "act: save and stop the server; start the server as replica of 10.0.0.0",
+        ),
+        (
+            "me=1 rebuilt restart=1 0:P 1:R 2:R",
+            "act: stop Sentinel; start Sentinel for primary 10.0.0.0; give the turn back",
+        ),
+        (
+            "me=1 rebuilt 0:P 1:R 2:R",
+            "act: ask for the turn to restart",
+        ),
+        (
+            "me=1 rebuilt 0:P 1:R 2:X",
+            "wait: restart pending: valkey/2 does not answer",
+        ),
+    ]);
+}
+
+#[test]
+fn a_setting_that_the_server_refuses_until_its_restart_does_not_keep_it_from_restarting() {
+    for (case, expected) in [
+        ("me=1 0:P 1:R 2:R", "act: apply the settings"),
+        ("me=1 old 0:P 1:R 2:R", "act: ask for the turn to restart"),
+        (
+            "me=1 old turn=1 0:P 1:R 2:R",
+            "act: save and stop the server; start the server as replica of 10.0.0.0; give the turn back",
+        ),
+        // Until its turn comes, what the server does take is taken up.
+        (
+            "me=1 old asks turn=2 0:P 1:R 2:R",
+            "act: apply the settings",
+        ),
+        ("me=1 old 0:P 1:R 2:X", "act: apply the settings"),
+    ] {
+        let mut observation = seen(case);
+        for (settings, value) in [
+            (&mut observation.settings.runtime, "10000"),
+            (&mut observation.local.runtime, "4064"),
+        ] {
+            settings.insert("maxclients".to_owned(), value.to_owned());
+        }
+        assert_eq!(show(&plan(&observation)), expected, "{case}");
+    }
+}
+
+#[test]
 fn no_vote_is_given_up_while_another_is_missing() {
     check(&[
         (

@@ -20,7 +20,11 @@ pub fn plan(seen: &Observation, server: &Server) -> Plan {
     if server.priority == 0 {
         steps.push(Step::SetPromotable(true));
     }
-    if settings_differ(seen) {
+    // A restart brings all settings; a server may refuse one of them just because of what it was
+    // started with, as with more clients than its limit of open files allows.
+    let restart = refresh::plan(seen, server);
+    let restarts_now = matches!(restart, Some(Plan::Act { .. }));
+    if settings_differ(seen) && !restarts_now {
         steps.push(Step::ApplySettings);
     }
     if !seen.membership_busy() {
@@ -32,7 +36,7 @@ pub fn plan(seen: &Observation, server: &Server) -> Plan {
     if !steps.is_empty() {
         return Plan::act(steps, "upkeep");
     }
-    if let Some(plan) = refresh::plan(seen, server) {
+    if let Some(plan) = restart {
         return plan;
     }
     if let Some(plan) = introductions(seen) {

@@ -1,9 +1,12 @@
 //! Plain files: written in one step, read with a bound.
 
+use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
 
 use super::WorkloadError;
 use crate::limits::FILE_READ_BYTES_MAX;
@@ -96,6 +99,29 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, WorkloadError> {
             limit_bytes: FILE_READ_BYTES_MAX,
         })
     }
+}
+
+/// Returns a text that changes with the content of a file of any size.
+pub(super) fn digest(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0_u8; 1024 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&buffer[..read]);
+    }
+}
+
+/// Writes bytes as text.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Removes a file, if there is one.

@@ -141,6 +141,12 @@ impl Layout {
         self.run.join("server-version.json")
     }
 
+    /// Returns the file that says what a service was started with last.
+    #[must_use]
+    pub fn started(&self, service: Service) -> PathBuf {
+        self.run.join(format!("{service}.started"))
+    }
+
     /// Returns the directory of the logs.
     #[must_use]
     pub fn logs(&self) -> PathBuf {

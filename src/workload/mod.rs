@@ -37,7 +37,7 @@ pub use kept::{Keep, KeptSet};
 pub use layout::Layout;
 pub use pebble::PebbleWorkload;
 pub use process::ProcessWorkload;
-pub use server::{SERVER_VARIABLE, ServerBinary};
+pub use server::{Build, SERVER_VARIABLE, ServerBinary};
 pub use systemd::SystemdWorkload;
 
 /// What is run for a unit.
@@ -327,6 +327,21 @@ pub trait Backend {
     /// [`WorkloadError::MissingBinary`] or [`WorkloadError::Version`].
     async fn server(&self) -> Result<ServerBinary, WorkloadError>;
 
+    /// Returns what changes when a service would be started as something else now: another build of
+    /// its program, or other rights and limits; the same on all machines that have the same. None where
+    /// only another container brings something else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::server`].
+    async fn fingerprint(
+        &self,
+        _service: Service,
+        _launch: &Launch,
+    ) -> Result<Option<String>, WorkloadError> {
+        Ok(self.server().await?.build.map(|build| build.digest))
+    }
+
     /// Rotates logs that have become too large; works while the services run.
     ///
     /// # Errors
@@ -420,6 +435,14 @@ impl Backend for Workload {
 
     async fn server(&self) -> Result<ServerBinary, WorkloadError> {
         each!(self, backend => backend.server().await)
+    }
+
+    async fn fingerprint(
+        &self,
+        service: Service,
+        launch: &Launch,
+    ) -> Result<Option<String>, WorkloadError> {
+        each!(self, backend => backend.fingerprint(service, launch).await)
     }
 
     async fn bound_logs(&self) -> Result<(), WorkloadError> {

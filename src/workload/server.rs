@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 use tracing::debug;
 
-use super::{Layout, WorkloadError, files};
+use super::{Layout, WorkloadError, files, files::blocking};
 use crate::limits::SERVER_VERSION_TIMEOUT;
 
 /// Environment variable that names the server's binary.
@@ -26,15 +27,46 @@ pub struct ServerBinary {
     pub path: PathBuf,
     /// Its version, as in `8.0.1`.
     pub version: String,
+    /// What its file is; not known of one in another container.
+    pub build: Option<Build>,
 }
 
-/// A version that was asked for once, and the file that it belongs to.
+/// What the file of the server's binary is: a package can be built anew as the same version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Changes with the file's content.
+    pub digest: String,
+    /// Whether it tells systemd when it is ready: whether it was built with systemd's library.
+    pub notifies: bool,
+}
+
+/// What was found out about a binary once, and the file that it belongs to.
 #[derive(Serialize, Deserialize)]
 struct Remembered {
     binary: ServerBinary,
+    file: FileFact,
+}
+
+/// Tells a file from the one that takes its place.
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+struct FileFact {
     bytes: u64,
-    modified_seconds: i64,
+    inode: u64,
+    changed_seconds: i64,
     nanoseconds: i64,
+}
+
+impl FileFact {
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            bytes: found.len(),
+            inode: found.ino(),
+            // The time of the last change of its content may be older than the file: packages keep it.
+            changed_seconds: found.ctime(),
+            nanoseconds: found.ctime_nsec(),
+        })
+    }
 }
 
 /// Finds the binary: the given one, else the environment's, else the one on `PATH`.
@@ -50,35 +82,37 @@ pub(super) async fn find(
     let path = named
         .or_else(|| on_path(PROGRAM))
         .unwrap_or_else(|| PROGRAM.into());
-    let Ok(found) = fs::metadata(&path) else {
+    let Some(file) = FileFact::of(&path) else {
         return Err(WorkloadError::MissingBinary { program: path });
     };
-    let (bytes, modified_seconds, nanoseconds) = (found.len(), found.mtime(), found.mtime_nsec());
     let memory = layout.server_version();
     let remembered: Option<Remembered> =
         files::read(&memory)?.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(remembered) = remembered
         && remembered.binary.path == path
-        && (
-            remembered.bytes,
-            remembered.modified_seconds,
-            remembered.nanoseconds,
-        ) == (bytes, modified_seconds, nanoseconds)
+        && remembered.file == file
     {
         return Ok(remembered.binary);
     }
+    let place = path.clone();
     let binary = ServerBinary {
         version: ask_version(&path).await?,
+        build: blocking(move || Ok(build_of(&place))).await?,
         path,
     };
-    let remembered = Remembered {
-        binary,
-        bytes,
-        modified_seconds,
-        nanoseconds,
-    };
+    let remembered = Remembered { binary, file };
     remember(&memory, &remembered);
     Ok(remembered.binary)
+}
+
+/// Looks into a binary; nothing if this user may run, but not read it.
+fn build_of(program: &Path) -> Option<Build> {
+    let bytes = fs::read(program).ok()?;
+    let needle = b"libsystemd.so";
+    Some(Build {
+        digest: files::hex(&Sha256::digest(&bytes)),
+        notifies: bytes.windows(needle.len()).any(|window| window == needle),
+    })
 }
 
 /// Writes down what was found out about the server, which only saves asking again.
@@ -145,6 +179,8 @@ pub(super) fn parse_version(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -162,5 +198,49 @@ mod tests {
         ] {
             assert_eq!(parse_version(text).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_build_is_known_by_its_content_and_only_one_with_systemds_library_tells_when_it_is_ready() {
+        let place = tempfile::tempdir().unwrap();
+        let program = place.path().join("server");
+        let mut builds = Vec::new();
+        for (bytes, notifies) in [
+            (&b"\x7fELF libc.so.6 NOTIFY_SOCKET"[..], false),
+            (b"\x7fELF libc.so.6\0libsystemd.so.0\0", true),
+            (b"\x7fELF libc.so.6\0libsystemd.so.0\0 ", true),
+        ] {
+            fs::write(&program, bytes).unwrap();
+            let build = build_of(&program).unwrap();
+            assert_eq!(build.notifies, notifies);
+            assert_eq!(Some(&build), build_of(&program).as_ref());
+            assert!(!builds.contains(&build.digest));
+            builds.push(build.digest);
+        }
+        assert_eq!(build_of(Path::new("/no/such/server")), None);
+    }
+
+    #[tokio::test]
+    async fn a_binary_that_was_replaced_is_looked_at_again_though_version_size_and_time_are_the_same()
+     {
+        let place = tempfile::tempdir().unwrap();
+        let layout = Layout::new(place.path(), place.path());
+        let program = place.path().join("server");
+        let put = |mark: &str| {
+            let fresh = place.path().join("fresh");
+            fs::write(&fresh, format!("#!/bin/sh\necho v=8.0.1 # {mark}\n")).unwrap();
+            fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755)).unwrap();
+            let file = fs::File::options().write(true).open(&fresh).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            drop(file);
+            fs::rename(&fresh, &program).unwrap();
+        };
+        put("a");
+        let first = find(Some(&program), &layout).await.unwrap();
+        assert_eq!(find(Some(&program), &layout).await.unwrap(), first);
+        put("b");
+        let second = find(Some(&program), &layout).await.unwrap();
+        assert_eq!(second.version, first.version);
+        assert_ne!(second.build, first.build);
     }
 }

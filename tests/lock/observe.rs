@@ -207,6 +207,7 @@ pub fn look(world: &World, me: Id, hook: &Hook, mine: &Bag) -> Observation {
             has_sentinel_file: mine.state == State::Member,
             server_version: Some("8.0.1".to_owned()),
             sentinel_version: None,
+            sentinel_differs: false,
             runtime: BTreeMap::new(),
         },
         servers,

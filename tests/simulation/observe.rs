@@ -134,6 +134,7 @@ pub fn local(world: &mut World, run: &Side, seen: &mut Observation) {
         rebooted,
         has_sentinel_file: facts.has_sentinel_file,
         server_version: Some("8.0.1".to_owned()),
+        sentinel_differs: false,
         sentinel_version: None,
         runtime: BTreeMap::new(),
         identity,

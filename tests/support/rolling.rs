@@ -5,18 +5,22 @@ use std::{
     collections::BTreeMap,
     fs,
     net::IpAddr,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use super::{
-    model::{Model, Unit},
+    model::{A_UNIT, Model, Unit, newest_server},
     wire::{Wire, info_field},
 };
 
 /// How often each server is asked.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// What a replica's log says when it gets the whole data set.
+pub const WHOLE_COPY: &str = "Full resync from primary";
 
 /// What a server said last.
 #[derive(Debug, Clone, Default)]
@@ -87,8 +91,22 @@ impl Story {
 
 /// Runs `body` and watches the servers meanwhile.
 pub fn watched<T>(model: &Model, body: impl FnOnce() -> T) -> (T, Story) {
+    let log = |unit: &Unit| {
+        let log = model.server_log(&unit.name);
+        let text = fs::read(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    watched_with(model, log, body)
+}
+
+/// Does so where the servers' logs are read in another way.
+pub fn watched_with<T>(
+    model: &Model,
+    log: impl Fn(&Unit) -> String,
+    body: impl FnOnce() -> T,
+) -> (T, Story) {
     let done = AtomicBool::new(false);
-    let before = copies_in_logs(model);
+    let before = copies_in_logs(model, &log);
     let (result, mut story) = thread::scope(|scope| {
         let watcher = scope.spawn(|| watch(model, &done));
         let end = SetWhenDropped(&done);
@@ -100,7 +118,7 @@ pub fn watched<T>(model: &Model, body: impl FnOnce() -> T) -> (T, Story) {
     // What a process did in its last moments it told nobody, but the replicas wrote it down.
     story.full = story
         .full
-        .max(copies_since(&before, &copies_in_logs(model)));
+        .max(copies_since(&before, &copies_in_logs(model, &log)));
     (result, story)
 }
 
@@ -116,13 +134,9 @@ impl Drop for SetWhenDropped<'_> {
 type Copies = BTreeMap<String, (IpAddr, u64)>;
 
 /// Counts the copies of the whole data set that the servers' logs tell of.
-fn copies_in_logs(model: &Model) -> Copies {
+fn copies_in_logs(model: &Model, log: &impl Fn(&Unit) -> String) -> Copies {
     let count = |unit: Unit| {
-        let log = model.server_log(&unit.name);
-        let text = fs::read(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let count = String::from_utf8_lossy(&text)
-            .matches("Full resync from primary")
-            .count();
+        let count = log(&unit).matches(WHOLE_COPY).count();
         let count = u64::try_from(count).expect("a small number");
         (unit.name, (unit.address, count))
     };
@@ -207,4 +221,36 @@ fn ask(wire: &mut Wire) -> Option<Said> {
         full: number("sync_full")?,
         partial: number("sync_partial_ok")?,
     })
+}
+
+/// Waits until every server and Sentinel runs `version`.
+pub fn all_run(model: &Model, version: &str) {
+    model.wait_until(&format!("everything runs {version}"), A_UNIT * 5, || {
+        for unit in model.units() {
+            for wire in [model.server(unit.address), model.sentinel(unit.address)] {
+                let info = wire
+                    .and_then(|mut wire| wire.call(&["INFO", "server"]))
+                    .map_err(|error| format!("{}: {error}", unit.name))?;
+                let info = info.text().unwrap_or_default();
+                let runs = info_field(&info, "valkey_version").unwrap_or_default();
+                if runs != version {
+                    return Err(format!("{} runs {runs}: {}", unit.name, unit.message));
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Returns the version of the newest server, as it prints it.
+pub fn newest_version() -> String {
+    let output = Command::new(newest_server())
+        .arg("--version")
+        .output()
+        .expect("the newest server starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("v="));
+    version.expect("it prints its version").to_owned()
 }

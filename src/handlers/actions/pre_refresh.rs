@@ -112,7 +112,7 @@ fn notes(seen: &Observation, members: &[UnitName]) -> Vec<String> {
 /// What happens, in words.
 fn steps(order: &[UnitName], primary: Option<&UnitName>, to: Option<&UnitName>) -> Vec<String> {
     let mut steps = vec![
-        "all units: the charm and its watcher are exchanged; nothing else restarts unless Valkey's version or a setting that it reads at start has changed".to_owned(),
+        "all units: the charm and its watcher are exchanged; nothing else restarts unless Valkey's program, its service or a setting that it reads at start has changed".to_owned(),
     ];
     for unit in order {
         steps.push(match (Some(unit) == primary, to) {

@@ -5,13 +5,11 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::InstallError;
 use super::source::{RESOURCE_HEAD_BYTES, Resource, resource};
 use crate::limits::{ARCHIVE_DEPTH_MAX, ARCHIVE_FILES_MAX, UNPACK_LIMIT};
-use crate::workload::WorkloadError;
 use crate::workload::systemd::run_tool;
+use crate::workload::{WorkloadError, files};
 
 /// What is in a resource.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,25 +34,7 @@ pub(super) fn kind(path: &Path) -> Result<Resource, InstallError> {
 
 /// Returns a text that changes with the content of a file.
 pub(super) fn digest(path: &Path) -> Result<String, InstallError> {
-    use std::fmt::Write as _;
-    let fail = |error| InstallError::file("read the resource", path, error);
-    let mut file = fs::File::open(path).map_err(fail)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0_u8; 1024 * 1024];
-    loop {
-        let read = file.read(&mut buffer).map_err(fail)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-    }
-    Ok(hash
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+    files::digest(path).map_err(|error| InstallError::file("read the resource", path, error))
 }
 
 /// Unpacks what is packed below `place`, which is made, and finds what is in it.

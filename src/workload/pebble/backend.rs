@@ -217,6 +217,8 @@ impl PebbleWorkload {
                 .map(|version| ServerBinary {
                     path: path.clone(),
                     version,
+                    // Another one comes with another image, which starts everything anew.
+                    build: None,
                 })
                 .ok_or_else(|| WorkloadError::Version {
                     program: path,

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -29,7 +30,7 @@ pub use names::Names;
 pub use systemctl::run as run_tool;
 
 use self::systemctl::{Shown, journal, show, systemctl};
-use self::unit_file::{Readiness, UnitFile, notifies};
+use self::unit_file::{Readiness, UnitFile, of_process};
 use super::files::{self, blocking};
 use super::owner;
 use super::pid_file::PidFile;
@@ -130,9 +131,9 @@ impl SystemdWorkload {
             // Juju's tools are found by it.
             launch.environment.push(("PATH".to_owned(), path));
         }
-        let program = launch.program.clone();
+        let build = self.server().await.ok().and_then(|binary| binary.build);
         let readiness = match service {
-            Service::Server if blocking(move || Ok(notifies(&program))).await? => Readiness::Notify,
+            Service::Server if build.is_some_and(|build| build.notifies) => Readiness::Notify,
             Service::Server | Service::Sentinel | Service::Watch => Readiness::Exec,
         };
         let unit = UnitFile {
@@ -495,6 +496,28 @@ impl Backend for SystemdWorkload {
         // What was installed from a resource comes first; it may have come since the last call.
         let own = self.names.installed_server();
         server::find(own.is_file().then_some(own.as_path()), self.layout()).await
+    }
+
+    async fn fingerprint(
+        &self,
+        service: Service,
+        launch: &Launch,
+    ) -> Result<Option<String>, WorkloadError> {
+        let Some(build) = self.server().await?.build else {
+            return Ok(None);
+        };
+        // Without the gate this is the gate: systemd has read the unit as it is written.
+        let written = match &self.gate {
+            None => files::read(&self.names.unit_file(service))?,
+            Some(_) => None,
+        };
+        let text = match written {
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            None => self.render(service, launch).await?,
+        };
+        let process = of_process(&text, &self.names, self.layout());
+        let digest = Sha256::digest([build.digest.as_bytes(), process.as_bytes()].concat());
+        Ok(Some(files::hex(&digest)))
     }
 
     async fn bound_logs(&self) -> Result<(), WorkloadError> {

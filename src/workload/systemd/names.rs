@@ -1,11 +1,11 @@
 //! Names of everything that the charm makes on a machine for one unit, so that units can share one.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::workload::Service;
+use crate::workload::files::hex;
 
 /// Where an administrator's units are; they win over those of packages.
 const UNIT_DIRECTORY: &str = "/etc/systemd/system";
@@ -66,14 +66,7 @@ impl Names {
             return name;
         }
         let digest = Sha256::digest(self.prefix.as_bytes());
-        let hex = digest
-            .iter()
-            .take(10)
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            });
-        format!("charmed-{hex}")
+        format!("charmed-{}", hex(&digest[..10]))
     }
 
     /// Returns the file of kernel settings.

@@ -1,10 +1,9 @@
 //! The units as they are written, and what systemd itself says of them.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-use super::unit_file::{Readiness, UnitFile};
+use super::unit_file::{Readiness, UnitFile, of_process};
 use super::*;
 
 const SERVER: &str = r#"# Written by the charm of unit valkey/0, and written again when it differs.
@@ -212,12 +211,30 @@ fn systemd_understands_every_line_and_finds_the_services_well_protected() {
 }
 
 #[test]
-fn only_servers_built_with_systemds_library_tell_when_they_are_ready() {
-    let place = tempfile::tempdir().unwrap();
-    let program = place.path().join("server");
-    fs::write(&program, b"\x7fELF libc.so.6 NOTIFY_SOCKET").unwrap();
-    assert!(!unit_file::notifies(&program));
-    fs::write(&program, b"\x7fELF libc.so.6\0libsystemd.so.0\0").unwrap();
-    assert!(unit_file::notifies(&program));
-    assert!(!unit_file::notifies(Path::new("/no/such/server")));
+fn what_a_process_is_started_with_is_told_from_what_counts_at_once_and_alike_on_all_machines() {
+    let names = Names::of("valkey/0");
+    let layout = Layout::new("/var/lib/charmed-valkey", "/agents/unit-valkey-0/valkey");
+    let of = |text: &str| of_process(text, &names, &layout);
+    let usual = usual(Service::Server);
+    let process = of(&usual);
+    for (from, to, counts) in [
+        ("TimeoutStopSec=330", "TimeoutStopSec=7", false),
+        ("\"gate\"", "\"gate\" \"--anew\"", false),
+        ("Restart=on-failure", "Restart=always", false),
+        ("# Written", "# Once written", false),
+        ("LimitNOFILE=1048576", "LimitNOFILE=1024", true),
+        ("PrivateDevices=yes", "PrivateDevices=no", true),
+        ("/usr/bin/valkey-server", "/opt/x/valkey-server", true),
+        ("OOMScoreAdjust=-900", "OOMScoreAdjust=0", true),
+    ] {
+        assert!(usual.contains(from), "{from}");
+        assert_eq!(of(&usual.replace(from, to)) != process, counts, "{to}");
+    }
+    // Another unit of the same application, on another machine.
+    let other = usual
+        .replace("valkey-0", "valkey-12")
+        .replace("/charmed-valkey/", "/elsewhere/");
+    let other = other.replace("/charmed-valkey\"", "/elsewhere\"");
+    let place = Layout::new("/var/lib/elsewhere", "/agents/unit-valkey-12/valkey");
+    assert_eq!(of_process(&other, &Names::of("valkey/12"), &place), process);
 }

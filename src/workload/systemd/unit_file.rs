@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::limits::{
     OPEN_FILES_MAX, SENTINEL_MEMORY_MAX_BYTES, SERVER_STOP_LIMIT, SERVICE_RESTART_PAUSE,
@@ -315,11 +315,42 @@ fn escaped(word: &OsStr) -> String {
     text
 }
 
-/// Says whether a program tells systemd when it is ready: whether it was built with systemd's library.
+/// Settings that count for a process that runs already, or are not for the process at all.
+const NOT_OF_PROCESS: [&str; 16] = [
+    "Description",
+    "Wants",
+    "After",
+    "RequiresMountsFor",
+    "StartLimitIntervalSec",
+    "Type",
+    "ExecStartPre",
+    "ExecStop",
+    "KillMode",
+    "TimeoutStartSec",
+    "TimeoutStopSec",
+    "Restart",
+    "RestartSec",
+    "MemoryMax",
+    "SyslogIdentifier",
+    "WantedBy",
+];
+
+/// Returns of a unit's text what its process is started with, in words that are the same for all Juju
+/// units: what differs there takes a restart to count.
 #[must_use]
-pub fn notifies(program: &Path) -> bool {
-    std::fs::read(program).is_ok_and(|bytes| {
-        let needle = b"libsystemd.so";
-        bytes.windows(needle.len()).any(|window| window == needle)
-    })
+pub fn of_process(text: &str, names: &Names, layout: &Layout) -> String {
+    let counts = |line: &&str| {
+        line.split_once('=')
+            .is_some_and(|(name, _)| !name.starts_with('#') && !NOT_OF_PROCESS.contains(&name))
+    };
+    let lines: Vec<&str> = text.lines().filter(counts).collect();
+    let mut own = lines.join("\n");
+    for (place, name) in [
+        (layout.storage().as_os_str(), "STORAGE"),
+        (layout.run().as_os_str(), "RUN"),
+        (OsStr::new(&names.user()), "USER"),
+    ] {
+        own = own.replace(&escaped(place), name);
+    }
+    own
 }
