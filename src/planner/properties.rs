@@ -263,3 +263,19 @@ proptest! {
         sound(&text, &observation);
     }
 }
+
+#[test]
+fn a_primary_does_not_restart_as_one_while_another_serves() {
+    let text = "me=1 old restart=1 0:S 1:P 2:S 3:J";
+    let starts = |seen: &Observation| {
+        let is_start = |step: &Step| matches!(step, Step::StartServer { follow: None, .. });
+        plan(seen).steps().iter().any(is_start)
+    };
+    assert!(starts(&seen(text)), "nobody can take over, so it restarts");
+    for other in [0, 2, 3] {
+        let mut observation = seen(text);
+        apply(&mut observation, other, &Twist::Primary);
+        sound(text, &observation);
+        assert!(!starts(&observation), "{other} serves, too");
+    }
+}

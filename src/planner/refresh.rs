@@ -233,7 +233,10 @@ fn restart_server(seen: &Observation, server: &Server) -> Plan {
             min_replicas: min_replicas_to_write(seen.members().len()),
             from_snapshot: true,
         }),
-        None if server.role == Role::Primary && !named_elsewhere(seen) => {
+        None if server.role == Role::Primary
+            && !named_elsewhere(seen)
+            && !seen.serving().iter().any(|unit| *unit != seen.me) =>
+        {
             steps.push(Step::StartServer {
                 follow: None,
                 min_replicas: 0,
