@@ -14,6 +14,7 @@
 pub mod charm;
 pub mod drills;
 pub mod hooks;
+pub mod meanwhile;
 pub mod model;
 pub mod names;
 pub mod oracles;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    meanwhile::meanwhile,
     model::{A_UNIT, Model, Unit, newest_server},
     wire::{Wire, info_field},
 };
@@ -105,29 +106,13 @@ pub fn watched_with<T>(
     log: impl Fn(&Unit) -> String,
     body: impl FnOnce() -> T,
 ) -> (T, Story) {
-    let done = AtomicBool::new(false);
     let before = copies_in_logs(model, &log);
-    let (result, mut story) = thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(model, &done));
-        let end = SetWhenDropped(&done);
-        let result = body();
-        drop(end);
-        let story = watcher.join().expect("the watcher ended in a panic");
-        (result, story)
-    });
+    let (result, mut story) = meanwhile(|done| watch(model, done), body);
     // What a process did in its last moments it told nobody, but the replicas wrote it down.
     story.full = story
         .full
         .max(copies_since(&before, &copies_in_logs(model, &log)));
     (result, story)
-}
-
-struct SetWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for SetWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Copies of the whole data set that a server's log tells of, by unit, and the address that it had.

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::model::{Model, SERVER_PORT};
+use super::{
+    meanwhile::meanwhile,
+    model::{Model, SERVER_PORT},
+};
 
 /// How often it is looked whether another server has come up.
 const LOOK: Duration = Duration::from_millis(40);
@@ -18,30 +21,12 @@ const LOOK: Duration = Duration::from_millis(40);
 ///
 /// When a server came up before the Sentinels of all earlier ones knew each other.
 pub fn one_at_a_time<T>(model: &Model, body: impl FnOnce() -> T) -> T {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(model, &done));
-        // Also when the body panics: the scope waits for the watcher.
-        let end = SetWhenDropped(&done);
-        let result = body();
-        drop(end);
-        let violations = watcher
-            .join()
-            .expect("the watcher of starts ended in a panic");
-        assert!(
-            violations.is_empty(),
-            "units did not start one at a time: {violations:?}"
-        );
-        result
-    })
-}
-
-struct SetWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for SetWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    let (result, violations) = meanwhile(|done| watch(model, done), body);
+    assert!(
+        violations.is_empty(),
+        "units did not start one at a time: {violations:?}"
+    );
+    result
 }
 
 fn watch(model: &Model, done: &AtomicBool) -> Vec<String> {
