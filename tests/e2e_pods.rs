@@ -215,7 +215,12 @@ fn servers_and_containers_that_crash_come_back_and_lose_next_to_nothing() {
     let primary = cost.settled.primary.clone();
     let cost = pods.cost("the primary's container restarts", 3, || restart(&primary));
     cost.expect_gap(FAILOVER);
-    pods.expect_lost_at_most(2 * IN_FLIGHT, &cost.settled);
+    let primary = cost.settled.primary.clone();
+    let cost = pods.cost("the primary's pod is lost, with no time to end", 3, || {
+        pods.evict(&["--now"], std::slice::from_ref(&primary));
+    });
+    cost.expect_gap(FAILOVER);
+    pods.expect_lost_at_most(3 * IN_FLIGHT, &cost.settled);
 }
 
 #[test]
