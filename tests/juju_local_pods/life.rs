@@ -48,6 +48,36 @@ fn an_evicted_pod_stops_and_comes_back_elsewhere_with_its_data() {
 }
 
 #[test]
+fn the_resolver_stays_where_it_is_while_pods_come_and_go() {
+    let hardware = |name: &str| {
+        let links = std::process::Command::new("ip")
+            .args(["-br", "link"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&links.stdout).into_owned();
+        text.lines()
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                let device = words.next()?.split('@').next()?.to_owned();
+                Some((device, words.nth(1)?.to_owned()))
+            })
+            .filter(|(device, _)| device.starts_with(name))
+            .collect::<Vec<_>>()
+    };
+    let pods = Pods::deployed("3.6", 2);
+    let all = hardware("jl");
+    let (bridge, cables): (Vec<_>, Vec<_>) = all.iter().partition(|(name, _)| name.len() == 6);
+    assert_eq!((bridge.len(), cables.len()), (1, 2), "{all:?}");
+    // One that it took from a cable would change with the cables.
+    assert!(
+        cables.iter().all(|(_, address)| *address != bridge[0].1),
+        "{all:?}"
+    );
+    pods.ok(&["handle", "evict", "--now", "app/0", "app/1"]);
+    assert_eq!(hardware(&bridge[0].0)[0].1, bridge[0].1);
+}
+
+#[test]
 fn a_pod_that_does_not_end_in_time_is_ended() {
     let pods = Pods::deployed("3.6", 1);
     pods.ok(&["handle", "setting", "grace-seconds=1"]);

@@ -90,7 +90,14 @@ impl Bridge {
             );
         }
         if call("ip", &["link", "show", "dev", &name]).is_err() {
-            call("ip", &["link", "add", &name, "type", "bridge"])?;
+            // Without an own one it would take that of a cable, another one whenever a pod comes or goes, and pods
+            // would for seconds look for the resolver where it was.
+            let [second, third] = self.network;
+            let hardware = format!("02:6a:6c:{second:02x}:{third:02x}:01");
+            call(
+                "ip",
+                &["link", "add", &name, "address", &hardware, "type", "bridge"],
+            )?;
         }
         let address = format!("{}/24", self.address());
         call("ip", &["addr", "replace", &address, "dev", &name])?;
