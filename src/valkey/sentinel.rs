@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::limits::{
     COMMAND_TIMEOUT, MONITOR_NAME, SENTINEL_HELLO_PERIOD, SENTINEL_HELLO_PERIOD_NAMED,
-    SENTINEL_INFO_PERIOD, SENTINEL_TILT_PERIOD, SENTINEL_WRITE_TIMEOUT,
+    SENTINEL_INFO_PERIOD, SENTINEL_PING_PERIOD, SENTINEL_TILT_PERIOD, SENTINEL_WRITE_TIMEOUT,
 };
 use crate::valkey::connection::{Connection, list_of, number_of, text_of};
 use crate::valkey::hello::{HELLO_CHANNEL, Hello};
@@ -35,6 +35,8 @@ pub enum SentinelPeriod {
     Info,
     /// Between two hellos to each server.
     Publish,
+    /// Between two `PING` to each server and Sentinel; silence counts from the first that is not answered.
+    Ping,
     /// How long it only looks after it was blocked.
     Tilt,
 }
@@ -44,6 +46,7 @@ impl SentinelPeriod {
         match self {
             Self::Info => "info-period",
             Self::Publish => "publish-period",
+            Self::Ping => "ping-period",
             Self::Tilt => "tilt-period",
         }
     }
@@ -349,6 +352,8 @@ impl SentinelClient {
             SENTINEL_HELLO_PERIOD_NAMED
         };
         self.set_period(SentinelPeriod::Publish, hello).await?;
+        self.set_period(SentinelPeriod::Ping, SENTINEL_PING_PERIOD)
+            .await?;
         self.set_period(SentinelPeriod::Tilt, SENTINEL_TILT_PERIOD)
             .await
     }

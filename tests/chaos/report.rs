@@ -10,9 +10,9 @@ pub const DETECTION: Duration = Duration::from_secs(5);
 pub const FENCED: Duration = Duration::from_secs(4);
 /// Write gap after the loss of the primary's unit.
 pub const UNIT_LOST: Duration = DETECTION.saturating_add(Duration::from_secs(2));
-/// Write gap after the primary was cut off: nothing tells the Sentinels that it is gone, so that the silence counts from
-/// their next ping, up to a second later.
-pub const CUT_OFF: Duration = DETECTION.saturating_add(Duration::from_secs(3));
+/// Write gap after the primary was cut off: the silence counts from the Sentinels' next ping, a quarter of a second later, and a
+/// promotion shows after up to a second.
+pub const CUT_OFF: Duration = DETECTION.saturating_add(Duration::from_secs(2));
 /// Write gap after the primary's server was killed.
 pub const SERVER_KILLED: Duration = Duration::from_millis(2500);
 /// How much longer everything may take while other tests keep the cores busy, in percent.

@@ -22,8 +22,10 @@ pub struct Timings {
     pub hello_period: Millis,
     /// Time between two hellos of a Sentinel that was just started.
     pub hello_period_default: Millis,
-    /// Time between two `PING` of a Sentinel.
+    /// Time between two `PING` of a Sentinel once it has been tuned.
     pub ping_period: Millis,
+    /// Time between two `PING` of a Sentinel that was just started.
+    pub ping_period_default: Millis,
     /// Silence after which an instance counts as down.
     pub down_after: Millis,
     /// Limit of each phase of Sentinel's failover.

@@ -436,6 +436,7 @@ impl Cluster {
             (SentinelCommand::ShortenPeriods, _) => {
                 sentinel.info_period = self.timings.info_period;
                 sentinel.hello_period = self.timings.hello_period;
+                sentinel.ping_period = self.timings.ping_period;
                 sentinel.tilt_period = self.timings.tilt_period;
                 Ok(Reply::Done)
             }

@@ -26,6 +26,7 @@ pub struct Sentinel {
     pub tilt_period: Millis,
     pub info_period: Millis,
     pub hello_period: Millis,
+    pub ping_period: Millis,
     pub group: Option<Group>,
     pub wake: Millis,
     /// Letters that wait while it is frozen.
@@ -315,6 +316,7 @@ impl Sentinel {
             tilt_period: 0,
             info_period: 0,
             hello_period: 0,
+            ping_period: 0,
             group: None,
             wake: Millis::MAX,
             inbox: Vec::new(),
@@ -380,10 +382,11 @@ impl Cluster {
     pub(super) fn begin_sentinel(&mut self, host: Host, start: &SentinelStart) {
         let (now, process, new_id) = (self.now, self.next_process(), self.random_id());
         let monitor = self.addr(&start.monitor);
-        let (tilt_period, info_period, hello_period) = (
+        let (tilt_period, info_period, hello_period, ping_period) = (
             self.timings.tilt_period_default,
             self.timings.info_period_default,
             self.timings.hello_period_default,
+            self.timings.ping_period_default,
         );
         let down_after = self.timings.down_after;
         let wake = now + self.timings.start + self.random.u64(0..100);
@@ -401,6 +404,7 @@ impl Cluster {
             tilt_period,
             info_period,
             hello_period,
+            ping_period,
             wake,
             ..Sentinel::stopped()
         };
@@ -544,7 +548,12 @@ impl Cluster {
 
     fn keep_primary_line(&mut self, host: Host, sentinel: &mut Sentinel, group: &mut Group) {
         let contact = self.over_line(host, self.contact_server(host, group.primary.addr));
-        self.keep_line(&mut group.primary.line, contact, false);
+        self.keep_line(
+            &mut group.primary.line,
+            contact,
+            false,
+            sentinel.ping_period,
+        );
         if !group.primary.line.connected {
             return;
         }
@@ -553,14 +562,14 @@ impl Cluster {
             if now - group.primary.info_at > sentinel.info_period || group.primary.info_at == 0 {
                 self.read_primary(host, sentinel, group, at);
             }
-            self.ping_server(&mut group.primary.line, at);
+            self.ping_server(&mut group.primary.line, at, sentinel.ping_period);
             if now - group.primary.published > sentinel.hello_period && !group.primary.failing_over
             {
                 group.primary.published = now;
                 self.publish(host, sentinel, group, at);
             }
         } else {
-            self.ping_nobody(&mut group.primary.line);
+            self.ping_nobody(&mut group.primary.line, sentinel.ping_period);
         }
     }
 
@@ -573,7 +582,12 @@ impl Cluster {
     ) {
         let addr = group.replicas[index].addr;
         let contact = self.over_line(host, self.contact_server(host, addr));
-        self.keep_line(&mut group.replicas[index].line, contact, false);
+        self.keep_line(
+            &mut group.replicas[index].line,
+            contact,
+            false,
+            sentinel.ping_period,
+        );
         let replica = &mut group.replicas[index];
         if !replica.line.connected {
             return;
@@ -586,14 +600,14 @@ impl Cluster {
             if now - replica.info_at > period || replica.info_at == 0 {
                 self.read_replica(host, sentinel, group, index, at);
             }
-            self.ping_server(&mut group.replicas[index].line, at);
+            self.ping_server(&mut group.replicas[index].line, at, sentinel.ping_period);
             let replica = &mut group.replicas[index];
             if now - replica.published > sentinel.hello_period && !replica.failing_over {
                 replica.published = now;
                 self.publish(host, sentinel, group, at);
             }
         } else {
-            self.ping_nobody(&mut replica.line);
+            self.ping_nobody(&mut replica.line, sentinel.ping_period);
         }
     }
 
@@ -601,19 +615,19 @@ impl Cluster {
         let addr = group.others[index].addr;
         let contact = self.over_line(host, self.contact_sentinel(host, addr));
         let peer = &mut group.others[index];
-        self.keep_line(&mut peer.line, contact, true);
+        self.keep_line(&mut peer.line, contact, true, sentinel.ping_period);
         if !peer.line.connected {
             return;
         }
         let now = self.now;
         if let Contact::Answers(at) = contact {
-            ping(&mut peer.line, now, true, true);
+            ping(&mut peer.line, now, sentinel.ping_period, (true, true));
             if now - peer.published > sentinel.hello_period {
                 peer.published = now;
                 self.hand_hello(host, sentinel, group, at);
             }
         } else {
-            self.ping_nobody(&mut peer.line);
+            self.ping_nobody(&mut peer.line, sentinel.ping_period);
         }
     }
 
@@ -626,7 +640,7 @@ impl Cluster {
     }
 
     /// Connects, and notices the end of a connection.
-    fn keep_line(&self, line: &mut Line, contact: Contact, sentinel: bool) {
+    fn keep_line(&self, line: &mut Line, contact: Contact, sentinel: bool, period: Millis) {
         let now = self.now;
         let process = |at: Host| {
             let machine = &self.hosts[at];
@@ -650,7 +664,7 @@ impl Cluster {
                 line.process = None;
             }
         }
-        if !line.connected && now - line.tried >= self.timings.ping_period.min(now) {
+        if !line.connected && now - line.tried >= period.min(now) {
             line.tried = now;
             line.unanswered = line.unanswered.or(Some(now));
             line.pinged = now;
@@ -665,13 +679,13 @@ impl Cluster {
         }
     }
 
-    fn ping_server(&self, line: &mut Line, at: Host) {
+    fn ping_server(&self, line: &mut Line, at: Host, period: Millis) {
         let acceptable = !self.hosts[at].full_disk;
-        ping(line, self.now, true, acceptable);
+        ping(line, self.now, period, (true, acceptable));
     }
 
-    fn ping_nobody(&self, line: &mut Line) {
-        ping(line, self.now, false, false);
+    fn ping_nobody(&self, line: &mut Line, period: Millis) {
+        ping(line, self.now, period, (false, false));
     }
 
     /// Returns when the timer has to run next: soon while something is going on.
@@ -695,7 +709,7 @@ impl Cluster {
             return beat;
         }
         let hello = sentinel.hello_period;
-        let ping = self.timings.ping_period;
+        let ping = sentinel.ping_period;
         let server = |instance: &Instance| {
             let period = if instance.link_down_for.is_some() {
                 1_000
@@ -723,10 +737,9 @@ impl Cluster {
     }
 }
 
-/// Sends a ping when one is due, and takes the answer.
-fn ping(line: &mut Line, now: Millis, answers: bool, acceptable: bool) {
-    const PERIOD: Millis = 1_000;
-    if now - line.answered > PERIOD && now - line.pinged > PERIOD / 2 {
+/// Sends a ping when one is due, and takes the answer: whether there is one, and whether it is as it should be.
+fn ping(line: &mut Line, now: Millis, period: Millis, (answers, acceptable): (bool, bool)) {
+    if now - line.answered > period && now - line.pinged > period / 2 {
         line.pinged = now;
         line.unanswered = line.unanswered.or(Some(now));
     }

@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use valkey_operator::limits::{
     DETECTION_DEFAULT, FAILOVER_TIMEOUT, PARALLEL_SYNCS, REPL_PING_PERIOD, REPL_TIMEOUT,
-    SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SENTINEL_TILT_PERIOD,
+    SENTINEL_HELLO_PERIOD, SENTINEL_INFO_PERIOD, SENTINEL_PING_PERIOD, SENTINEL_TILT_PERIOD,
 };
 use valkey_operator::valkey::configuration::max_lag_seconds;
 
 use super::api::{Millis, Timings};
-
-/// Time between two `PING` of a Sentinel, as it is built in.
-const PING_PERIOD: Millis = 1_000;
 
 /// Returns a duration in milliseconds.
 pub fn millis(duration: Duration) -> Millis {
@@ -34,7 +31,8 @@ impl Timings {
             info_period_default: 10_000,
             hello_period: millis(SENTINEL_HELLO_PERIOD),
             hello_period_default: 2_000,
-            ping_period: PING_PERIOD,
+            ping_period: millis(SENTINEL_PING_PERIOD),
+            ping_period_default: 1_000,
             down_after: millis(detection),
             failover_timeout: millis(FAILOVER_TIMEOUT),
             parallel_syncs: usize::from(PARALLEL_SYNCS),
