@@ -128,6 +128,9 @@ pub async fn record_position(
         workload(charm)?.write_identity(&identity).await?;
     }
     charm.juju.mine.position = Some(position);
+    if let Some(sentinel) = seen.sentinel(&seen.me) {
+        charm.juju.mine.sentinel = Some(sentinel.id.clone());
+    }
     if let Some(version) = seen.server(&seen.me).and_then(|it| it.version.clone()) {
         charm.juju.mine.server_version = Some(version);
     }

@@ -207,23 +207,20 @@ pub(super) async fn set_min_replicas(
     join_all(set).await.into_iter().collect()
 }
 
-/// Returns who belongs, as far as it answers: what a Sentinel can be expected to learn.
-fn answering_members(
+/// Returns who belongs with `primary`, whether it answers or not: who is dead keeps counting.
+fn belonging_with(
     seen: &Observation,
+    primary: &UnitName,
     members: &[UnitName],
 ) -> anyhow::Result<membership::Membership> {
-    let primary = seen.primary().context("no primary answers")?;
     let host = seen
-        .host_of(&primary)
+        .host_of(primary)
         .context("the primary has no address")?;
-    let replicas = members
-        .iter()
-        .filter(|unit| **unit != primary && seen.server(unit).is_some());
-    let sentinels = members.iter().filter(|unit| seen.sentinel(unit).is_some());
+    let replicas = members.iter().filter(|unit| *unit != primary);
     Ok(membership::Membership::new(
         endpoint(host, SERVER_PORT)?,
         endpoints(seen, replicas, SERVER_PORT)?,
-        endpoints(seen, sentinels, SENTINEL_PORT)?,
+        endpoints(seen, members, SENTINEL_PORT)?,
     ))
 }
 
@@ -233,7 +230,8 @@ pub(super) async fn announce(charm: &Charm, seen: &Observation) -> anyhow::Resul
     if !members.contains(&seen.me) {
         members.push(seen.me.clone());
     }
-    let mut belonging = answering_members(seen, &members)?;
+    let primary = seen.primary_or_named().context("no primary answers")?;
+    let mut belonging = belonging_with(seen, &primary, &members)?;
     let local = endpoint(&seen.local.address, SENTINEL_PORT)?;
     // It may have been started a moment ago, after the look.
     if !belonging.sentinels.contains(&local) {
@@ -253,7 +251,8 @@ pub(super) async fn forget(
     seen: &Observation,
     remaining: &[UnitName],
 ) -> anyhow::Result<()> {
-    let belonging = answering_members(seen, remaining)?;
+    let primary = seen.primary().context("no primary answers")?;
+    let belonging = belonging_with(seen, &primary, remaining)?;
     let report = membership::forget(&belonging, credentials(charm)?).await?;
     if !report.skipped.is_empty() {
         let skipped: Vec<String> = report.skipped.iter().map(ToString::to_string).collect();

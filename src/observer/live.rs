@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use futures::future::{join, join_all};
+use tracing::info;
 
 use crate::{
     charm::{Charm, unix_now},
@@ -25,10 +26,27 @@ use crate::{
 
 use super::local;
 
-/// Looks at everything that may change while a hook runs.
+/// Looks at everything that may change while a hook runs, also at who moved since the databags were read.
 pub async fn look(charm: &Charm, intent: Intent) -> Observation {
+    let mut peers = charm.juju.peers.clone();
+    let seen = ask(charm, intent.clone(), &peers).await;
+    let moved = seen.moved();
+    if moved.is_empty() {
+        return seen;
+    }
+    for (unit, host) in moved {
+        if let Some(known) = peers.get_mut(&unit) {
+            info!(%unit, address = host, "A unit moved");
+            known.data.address = Some(host);
+        }
+    }
+    ask(charm, intent, &peers).await
+}
+
+/// Asks everybody, at the addresses that `peers` have.
+async fn ask(charm: &Charm, intent: Intent, peers: &BTreeMap<UnitName, Unit>) -> Observation {
     let juju = &charm.juju;
-    let mut units = juju.peers.clone();
+    let mut units = peers.clone();
     units.insert(
         juju.me.clone(),
         Unit {

@@ -139,6 +139,7 @@ pub fn seen(text: &str) -> Observation {
                 .member()
                 .then(|| if flag("old") { "old" } else { "new" }.to_owned()),
             server_version: Some(kind.version()),
+            sentinel: Some(format!("id{}", kind.number)),
             last_change: None,
         };
         units.insert(

@@ -217,6 +217,24 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             needed,
         });
     }
+    // Its own file is gone with the disk, and without its vote nobody is promoted.
+    let voices = seen
+        .members()
+        .iter()
+        .filter(|unit| seen.sentinel(unit).is_some())
+        .count();
+    if seen.local.sentinel == Process::Stopped
+        && !seen.local.has_sentinel_file
+        && voices < majority(members)
+        && members > 1
+    {
+        let step = Step::StartSentinel {
+            monitor: seen.local.address.clone(),
+            quorum: quorum_now(seen),
+            fresh: true,
+        };
+        return Plan::act(vec![step], "its vote is needed");
+    }
     let candidate = seen.best_replica();
     let former = address_of_another(seen);
     let best_copy = seen.local.has_data

@@ -19,8 +19,9 @@ impl Observation {
             Step::StartServer { follow, .. } => {
                 follow.is_some() && self.mine().data.state != UnitState::Member
             }
+            // A restart goes under the turn.
             Step::HandOver { .. } | Step::StopSentinel | Step::StopServer => {
-                self.intent == Intent::Leave
+                self.intent == Intent::Leave || self.holds_turn()
             }
             Step::CreateUsers
             | Step::NameDeployment

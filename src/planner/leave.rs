@@ -7,7 +7,7 @@ use super::{
     Plan, gate,
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
-    observation::{Lease, Observation, Process, Role, Server},
+    observation::{Lease, Observation, Process, Role, Server, Storage, Users},
     peer_data::UnitState,
     reason::Reason,
     repair,
@@ -40,8 +40,10 @@ pub fn plan(seen: &Observation) -> Plan {
     // Its data may be the newest, and nobody serves: it comes back before it leaves.
     if seen.local.server == Process::Stopped && !saved(seen) && seen.serving().is_empty() {
         match gate::plan(seen) {
-            plan @ (Plan::Act { .. } | Plan::ActAndPoll { .. }) => return plan,
             plan if was_primary(seen) => return plan,
+            // To hear its Sentinel is no help to a replica that would stop it again.
+            Plan::Act { steps, .. } if matches!(*steps, [Step::StartSentinel { .. }]) => {}
+            plan @ (Plan::Act { .. } | Plan::ActAndPoll { .. }) => return plan,
             // What a replica waits for may never come: the evidence decides below.
             _ => {}
         }
@@ -94,9 +96,17 @@ fn last_to_go(seen: &Observation) -> Plan {
         let waits = matches!(unit.data.state, UnitState::New | UnitState::Detached);
         !unit.dying && waits && seen.mine().dying
     });
-    let Some((newcomer, unit)) = newcomer.filter(|_| seen.local.server == Process::Running) else {
+    let Some((newcomer, unit)) = newcomer else {
         return stop_only(seen);
     };
+    if seen.local.server == Process::Stopped {
+        // Nobody else has the data of the last primary: it serves once more, for the other to take over.
+        let usable = seen.storage == Storage::Ready && seen.users == Users::Ready;
+        return match gate::plan(seen) {
+            plan @ Plan::Act { .. } if usable && seen.local.has_data && was_primary(seen) => plan,
+            _ => stop_only(seen),
+        };
+    }
     if seen.lease == Lease::Mine {
         return Plan::act(vec![Step::ReleaseLease], "a unit that joins needs it");
     }
@@ -322,17 +332,27 @@ fn without_primary(seen: &Observation, server: &Server, staying: &[UnitName]) ->
                 }
         })
     });
-    (!held).then(|| {
-        Plan::Poll(Reason::LastCopy(
-            "no unit that stays holds as much, so this one may hold the last copy; bring another back, or remove this unit with --force".to_owned(),
-        ))
-    })
+    if held {
+        return None;
+    }
+    // Its vote may be what a promotion lacks.
+    if seen.local.sentinel == Process::Stopped && seen.local.has_sentinel_file {
+        let step = Step::StartSentinel {
+            monitor: seen.local.address.clone(),
+            quorum: gate::quorum_now(seen),
+            fresh: false,
+        };
+        return Some(Plan::act(vec![step], "its vote is needed again"));
+    }
+    Some(Plan::Poll(Reason::LastCopy(
+        "no unit that stays holds as much, so this one may hold the last copy; bring another back, or remove this unit with --force".to_owned(),
+    )))
 }
 
 /// Plans how the Sentinels that remain forget this unit; nothing when they have.
 fn forget(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
     // Somebody may have joined of whom nothing is known here: the survivors' leader knows better.
-    if seen.unheard_of() {
+    if seen.unheard_of() || seen.may_have_moved() {
         return None;
     }
     let me = seen.local.address.as_str();
@@ -366,6 +386,10 @@ fn forget(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
         }
         if seen.primary().is_none() {
             return Some(Plan::Poll(Reason::NoPrimary));
+        }
+        // Their leader clears what is left over once somebody follows again.
+        if !seen.is_followed_by(remaining) {
+            return None;
         }
         let mut steps = Vec::new();
         // One that was lost since the look is not taken again for a plan that was made under it.

@@ -5,6 +5,7 @@
 //! decides the rest. Every step is safe to repeat, since a hook may be cut off after any of them.
 
 pub mod fence;
+mod forgetting;
 mod gate;
 pub mod invariants;
 pub mod leader;

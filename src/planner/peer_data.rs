@@ -81,6 +81,8 @@ pub struct UnitData {
     pub settings: Option<String>,
     /// Version of the valkey-server that it runs, or ran last.
     pub server_version: Option<String>,
+    /// Id of its Sentinel, by which the others' know it again at another address.
+    pub sentinel: Option<String>,
     /// The latest change of the primary that this unit made itself, for the others' history.
     pub last_change: Option<String>,
 }
@@ -304,6 +306,7 @@ impl UnitData {
             position: reader.json("position"),
             settings: reader.text("settings"),
             server_version: reader.text("server-version"),
+            sentinel: reader.text("sentinel"),
             last_change: reader.text("last-change"),
         };
         (data, reader.malformed)
@@ -319,6 +322,7 @@ impl UnitData {
             position,
             settings,
             server_version,
+            sentinel,
             last_change,
         } = self;
         let mut bag = Databag::new();
@@ -328,6 +332,7 @@ impl UnitData {
         put_json(&mut bag, "position", position.as_ref());
         put_text(&mut bag, "settings", settings.as_deref());
         put_text(&mut bag, "server-version", server_version.as_deref());
+        put_text(&mut bag, "sentinel", sentinel.as_deref());
         put_text(&mut bag, "last-change", last_change.as_deref());
         bag
     }

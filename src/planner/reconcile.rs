@@ -332,6 +332,11 @@ fn member(seen: &Observation, server: &Server) -> Plan {
     if let Some(plan) = repair::plan(seen, server) {
         return plan;
     }
+    // Its link may still seem to be up: nothing ends it for a minute.
+    if server.role != Role::Primary && server.priority != 0 && repair::is_cut_off(seen) {
+        let steps = vec![Step::SetPromotable(false), Step::RecordPosition];
+        return Plan::act(steps, "cut off, so that others hold more");
+    }
     if let Role::Replica {
         of,
         link_up,

@@ -10,7 +10,7 @@ use super::{
     Plan, gate,
     names::UnitName,
     numbers::min_replicas_to_write,
-    observation::{Observation, Process, Role, Server},
+    observation::{Lease, Observation, Process, Role, Server},
     peer_data::TurnKind,
     reason::Reason,
     step::Step,
@@ -140,18 +140,25 @@ pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
     let wants = seen.mine().data.turn.wants;
     let Some(work) = pending(seen, server) else {
         return (wants == Some(TurnKind::Restart))
-            .then(|| Plan::act(vec![Step::ReleaseTurn], "no restart is needed any more"));
+            .then(|| Plan::act(give_back(seen), "no restart is needed any more"));
     };
     let obstacle = obstacle_by_others(seen);
     if !seen.holds_turn() {
+        // Who has the turn now needs it.
+        if seen.lease == Lease::Mine {
+            return Some(Plan::act(vec![Step::ReleaseLease], "without the turn"));
+        }
         return Some(ask(seen, server, work, obstacle));
     }
     if let Some(why) = obstacle {
         // Who joins restores the redundancy, and needs the turn for it.
         return Some(Plan::ActAndWait {
-            steps: vec![Step::ReleaseTurn],
+            steps: give_back(seen),
             reason: Reason::Degraded(format!("restart pending: {why}")),
         });
+    }
+    if let Some(plan) = lease(seen) {
+        return Some(plan);
     }
     if work == Work::Sentinel {
         return Some(restart_sentinel(seen));
@@ -167,12 +174,37 @@ pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
                 Plan::act(vec![step], "the primary restarts as a replica")
             }
             Err(why) => Plan::ActAndWait {
-                steps: vec![Step::ReleaseTurn],
+                steps: give_back(seen),
                 reason: Reason::NoTarget(why),
             },
         });
     }
     Some(restart_server(seen, server))
+}
+
+/// Returns the steps that give back what a restart needs.
+fn give_back(seen: &Observation) -> Vec<Step> {
+    let mut steps = vec![Step::ReleaseTurn];
+    if seen.lease == Lease::Mine {
+        steps.push(Step::ReleaseLease);
+    }
+    steps
+}
+
+/// Plans how the lease is had for a restart: who leaves clears the Sentinels of itself, and may not miss a replica then.
+fn lease(seen: &Observation) -> Option<Plan> {
+    // Alone it needs none, but who is just leaving may not have ended.
+    if seen.members().len() == 1 && !matches!(seen.lease, Lease::Other(_)) {
+        return None;
+    }
+    match gate::lease_first(seen)? {
+        // Who joins may be what the primary lacks to give the lease, and needs the turn for it.
+        Plan::Poll(reason @ Reason::LeaseUnavailable) => Some(Plan::ActAndWait {
+            steps: vec![Step::ReleaseTurn],
+            reason,
+        }),
+        plan => Some(plan),
+    }
 }
 
 /// Plans how a unit without the turn gets it, or says why it does not ask yet.

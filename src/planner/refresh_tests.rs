@@ -26,17 +26,41 @@ fn restarts_go_one_at_a_time_replicas_first_and_never_as_primary() {
             "act: give the turn back; wait: restart pending: valkey/2 does not answer",
         ),
         (
-            "me=1 old turn=1 0:P 1:R 2:R",
+            "me=1 old lease=mine turn=1 0:P 1:R 2:R",
             "act: save and stop the server; start the server as replica of 10.0.0.0; give the turn back",
         ),
         (
-            "me=0 old turn=0 0:P 1:R 2:R",
+            "me=0 old lease=mine turn=0 0:P 1:R 2:R",
             "act: hand over from valkey/0 to valkey/1",
         ),
         (
             "me=0 old turn=0 0:P",
             "act: save and stop the server; start the server as primary; give the turn back",
         ),
+    ]);
+}
+
+#[test]
+fn nobody_restarts_while_another_leaves() {
+    check(&[
+        (
+            "me=1 old turn=1 0:P 1:R 2:R",
+            "act: take the lease on membership changes",
+        ),
+        (
+            "me=1 old turn=1 lease=valkey/2 0:P 1:R 2:R",
+            "poll: waiting for valkey/2, which changes the membership",
+        ),
+        // Who joins may be what the primary lacks to give it, and needs the turn.
+        (
+            "me=1 old turn=1 lease=unknown 0:P 1:R 2:R",
+            "act: give the turn back; wait: waiting for a primary that can grant the membership lease",
+        ),
+        (
+            "me=0 old turn=0 lease=valkey/2 0:P",
+            "poll: waiting for valkey/2, which changes the membership",
+        ),
+        ("me=1 lease=mine 0:P 1:R 2:R", "act: give the lease back"),
     ]);
 }
 
@@ -74,15 +98,15 @@ fn another_version_goes_round_as_settings_do_and_sentinel_follows_its_server() {
         ),
         // Sentinel is restarted under the same turn, when the server is back in sync.
         (
-            "me=1 bin=9.1.2 restart=1 0:P 1:R 2:R",
+            "me=1 bin=9.1.2 lease=mine restart=1 0:P 1:R 2:R",
             "act: save and stop the server; start the server as replica of 10.0.0.0",
         ),
         (
-            "me=1 bin=9.1.2 restart=1 0:P 1:Rn 2:R",
+            "me=1 bin=9.1.2 lease=mine restart=1 0:P 1:Rn 2:R",
             "act: stop Sentinel; start Sentinel for primary 10.0.0.0; give the turn back",
         ),
         (
-            "me=1 bin=9.1.2 voter=9.1.2 restart=1 0:P 1:R 2:R",
+            "me=1 bin=9.1.2 voter=9.1.2 lease=mine restart=1 0:P 1:R 2:R",
             "act: save and stop the server; start the server as replica of 10.0.0.0; give the turn back",
         ),
         (
@@ -90,7 +114,7 @@ fn another_version_goes_round_as_settings_do_and_sentinel_follows_its_server() {
             "act: give the turn back",
         ),
         (
-            "me=0 bin=9.1.2 restart=0 0:P 1:Rn 2:Rn",
+            "me=0 bin=9.1.2 lease=mine restart=0 0:P 1:Rn 2:Rn",
             "act: hand over from valkey/0 to valkey/1",
         ),
         // A Sentinel alone that is behind asks for its turn, too; a primary need not wait for that.
@@ -107,11 +131,11 @@ fn another_build_of_the_same_version_goes_round_with_sentinel_after_its_server()
     check(&[
         // What its server is started with differs, as a setting does.
         (
-            "me=1 old rebuilt turn=1 0:P 1:R 2:R",
+            "me=1 old rebuilt lease=mine turn=1 0:P 1:R 2:R",
             "act: save and stop the server; start the server as replica of 10.0.0.0",
         ),
         (
-            "me=1 rebuilt restart=1 0:P 1:R 2:R",
+            "me=1 rebuilt lease=mine restart=1 0:P 1:R 2:R",
             "act: stop Sentinel; start Sentinel for primary 10.0.0.0; give the turn back",
         ),
         (
@@ -131,7 +155,7 @@ fn a_setting_that_the_server_refuses_until_its_restart_does_not_keep_it_from_res
         ("me=1 0:P 1:R 2:R", "act: apply the settings"),
         ("me=1 old 0:P 1:R 2:R", "act: ask for the turn to restart"),
         (
-            "me=1 old turn=1 0:P 1:R 2:R",
+            "me=1 old lease=mine turn=1 0:P 1:R 2:R",
             "act: save and stop the server; start the server as replica of 10.0.0.0; give the turn back",
         ),
         // Until its turn comes, what the server does take is taken up.

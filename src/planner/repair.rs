@@ -3,7 +3,7 @@
 use super::{
     Plan,
     names::UnitName,
-    observation::{Observation, Role, Server},
+    observation::{Monitor, Observation, Role, Server},
     peer_data::FoundingReason,
     reason::Reason,
     step::Step,
@@ -29,7 +29,7 @@ pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
     match seen.naming() {
         Naming::Agreed { host, .. } => agreed(seen, server, &host),
         Naming::Bare => bare(seen),
-        Naming::Split => Some(Plan::Poll(Reason::NoPrimary)),
+        Naming::Split => Some(split(seen)),
         // A Sentinel that lost its state may be the one that is missing.
         Naming::TooFew { .. } => (seen.primary().is_some()
             && seen.sentinel(&seen.me).is_some()
@@ -121,8 +121,56 @@ fn agreed(seen: &Observation, server: &Server, host: &str) -> Option<Plan> {
         // It loads its data: the Sentinels wait, and so does everybody.
         Some((_, Some(progress))) => Some(Plan::Poll(Reason::Loading(progress))),
         Some((Role::Replica { .. }, None)) => Some(not_serving(seen, &named)),
-        None => Some(gone(seen, host)),
+        None => Some(gone(seen, server, host)),
     }
+}
+
+/// Returns whether this unit, a replica without its primary, is cut off from most of the others.
+///
+/// They go on without it. A Sentinel of its own that votes in the moment in which it is back would see no other
+/// replica yet, and promote this one. One and two units elect nobody without each other.
+pub(super) fn is_cut_off(seen: &Observation) -> bool {
+    let silent = seen.monitor(&seen.me).is_some_and(|monitor| monitor.down);
+    silent && seen.members().len() > 2 && matches!(seen.naming(), Naming::TooFew { .. })
+}
+
+/// Returns whether this unit was taken for cut off and holds the most after all: everybody answers but the
+/// primary, which is missing.
+fn holds_the_most(seen: &Observation, server: &Server, missing: Option<&UnitName>) -> bool {
+    // One that was started anew holds what it had read from its disk, and waits for who may hold more.
+    let lived_on = seen
+        .recorded()
+        .is_some_and(|position| position.history == server.history && !position.clean);
+    let all_there = seen
+        .members()
+        .iter()
+        .all(|unit| Some(unit) == missing || seen.server(unit).is_some());
+    server.priority == 0
+        && lived_on
+        && all_there
+        && matches!(server.role, Role::Replica { syncing: None, .. })
+        && seen.best_replica().as_ref() == Some(&seen.me)
+}
+
+/// The Sentinels name different primaries: usually until the next hello.
+///
+/// One that was away while others joined and left knows nobody who is still there. Who has the newest
+/// configuration introduces itself to it.
+fn split(seen: &Observation) -> Plan {
+    let newest = |monitor: &Monitor| monitor.epoch == seen.epoch();
+    let unknown = seen.other_members().into_iter().any(|unit| {
+        seen.monitor(&unit).is_some_and(|monitor| {
+            let mut others = monitor.others.iter();
+            monitor.epoch < seen.epoch() && !others.any(|other| other.host == seen.local.address)
+        })
+    });
+    if unknown && seen.monitor(&seen.me).is_some_and(newest) {
+        return Plan::ActAndPoll {
+            steps: vec![Step::Announce],
+            reason: Reason::NoPrimary,
+        };
+    }
+    Plan::Poll(Reason::NoPrimary)
 }
 
 /// The named primary serves: this server follows it.
@@ -171,11 +219,14 @@ fn not_serving(seen: &Observation, named: &UnitName) -> Plan {
 /// The named primary does not answer: that is Sentinel's business, unless it cannot.
 ///
 /// The best copy sees to it itself, so that nobody depends on a leader that may be gone too.
-fn gone(seen: &Observation, host: &str) -> Plan {
+fn gone(seen: &Observation, server: &Server, host: &str) -> Plan {
     if !seen.serving().is_empty() {
         return Plan::Poll(Reason::NoPrimary);
     }
     let missing = seen.unit_at(host).cloned();
+    if holds_the_most(seen, server, missing.as_ref()) {
+        return Plan::act(vec![Step::SetPromotable(true)], "nobody holds more");
+    }
     match seen.best_replica().filter(|_| overdue(seen)) {
         Some(to) if to == seen.me || seen.leader => {
             Plan::act(vec![Step::Promote { to }], "the primary stays away")
@@ -222,7 +273,8 @@ fn removed(seen: &Observation) -> Option<Plan> {
         .filter_map(|unit| seen.monitor(unit))
         .any(|monitor| monitor.down && monitor.down_for_ms >= OUTAGE_PATIENCE_MS);
     match seen.best_replica() {
-        Some(to) if seen.leader && long_gone => Some(Plan::act(
+        // The leader may be one that waits to join.
+        Some(to) if (to == seen.me || seen.leader) && long_gone => Some(Plan::act(
             vec![Step::Promote { to }],
             "the primary was removed by force",
         )),

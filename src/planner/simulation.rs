@@ -7,7 +7,7 @@ use super::{
     fixture::{seen, unit},
     invariants, leader,
     numbers::majority,
-    observation::{Known, Lease, Monitor, Process, Role, Seen, Sentinel, Server},
+    observation::{Attached, Known, Lease, Monitor, Process, Role, Seen, Sentinel, Server},
     peer_data::{AppData, Identity, Position, TurnRequest, UnitData, UnitState},
     plan,
 };
@@ -330,6 +330,7 @@ impl World {
                 member.full |= *link_up;
             }
         }
+        self.attach();
         Ok(())
     }
 
@@ -345,6 +346,9 @@ impl World {
             recorded_at: 1,
         });
         mine.position = position.or(known);
+        if own.sentinel.is_some() {
+            mine.sentinel = Some(me.to_string());
+        }
         if let Some(server) = &own.server {
             mine.server_version.clone_from(&server.version);
         }
@@ -405,6 +409,33 @@ impl World {
                     learn(&mut monitor.others, host);
                 }
             }
+        }
+    }
+
+    /// Lets each primary see who follows it.
+    fn attach(&mut self) {
+        let follows = |server: &Server| match &server.role {
+            Role::Replica { of, link_up, .. } => link_up.then(|| of.clone()),
+            Role::Primary => None,
+        };
+        let followers: Vec<(String, String)> = self
+            .units
+            .iter()
+            .filter_map(|(name, member)| Some((address(name), follows(member.server.as_ref()?)?)))
+            .collect();
+        for (name, member) in &mut self.units {
+            let Some(server) = &mut member.server else {
+                continue;
+            };
+            let own = followers.iter().filter(|(_, of)| *of == address(name));
+            server.replicas = own
+                .map(|(host, _)| Attached {
+                    host: host.clone(),
+                    online: true,
+                    offset: server.offset,
+                    lag_s: 0,
+                })
+                .collect();
         }
     }
 

@@ -1005,3 +1005,74 @@ fn the_last_to_go_learns_of_who_joined_by_running_again() {
         assert_eq!(show(&plan(&observation)), expected, "joined {joined}");
     }
 }
+
+#[test]
+fn a_leaving_primary_that_is_out_of_reach_still_counts() {
+    check(&[
+        // It may serve, and this unit be the one that is cut off.
+        (
+            "me=1 0:Xd 1:P",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+        (
+            "me=1 0:Xd 1:P 2:Xd",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+    ]);
+    // With a majority of all that are members, who is dying and gone has left.
+    let numbers = seen("me=1 0:Xd 1:P 2:R");
+    assert_eq!(numbers.members().len(), 2);
+    // So has one that no Sentinel knows any more.
+    let mut forgotten = seen("me=1 0:Xd 1:P");
+    if let Some(Seen::Known(sentinel)) = forgotten.sentinels.get_mut(&forgotten.me)
+        && let Some(monitor) = &mut sentinel.monitor
+    {
+        monitor.others.clear();
+        monitor.replicas.clear();
+    }
+    assert_eq!(forgotten.members().len(), 1);
+}
+
+#[test]
+fn who_is_cut_off_is_not_promotable_and_is_again_once_nobody_holds_more() {
+    check(&[
+        (
+            "me=2 0:X 1:X 2:R names=0",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+        // Two units elect nobody without each other.
+        (
+            "me=1 0:X 1:R names=0",
+            "poll: waiting for Sentinels: 1 of the needed 2 answer",
+        ),
+    ]);
+    // Its own Sentinel has to miss the primary first.
+    let mut sure = seen("me=2 0:X 1:X 2:R names=0");
+    if let Some(Seen::Known(sentinel)) = sure.sentinels.get_mut(&sure.me)
+        && let Some(monitor) = &mut sentinel.monitor
+    {
+        monitor.down = true;
+    }
+    assert_eq!(
+        show(&plan(&sure)),
+        "act: make the server not promotable; record the position of the data"
+    );
+}
+
+#[test]
+fn a_unit_is_found_where_its_sentinel_went() {
+    let mut moved = seen("me=0 leaving 0:P 1:X");
+    assert_eq!(moved.moved(), []);
+    if let Some(Seen::Known(sentinel)) = moved.sentinels.get_mut(&moved.me)
+        && let Some(monitor) = &mut sentinel.monitor
+    {
+        monitor.others[0].host = "10.0.0.9".to_owned();
+    }
+    let other = super::fixture::unit(1);
+    assert_eq!(moved.moved(), [(other.clone(), "10.0.0.9".to_owned())]);
+    // Whoever else is known to be there has that address.
+    if let Some(unit) = moved.units.get_mut(&other) {
+        unit.data.sentinel = Some("another".to_owned());
+    }
+    assert_eq!(moved.moved(), []);
+}

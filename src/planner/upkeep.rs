@@ -105,8 +105,13 @@ fn numbers(seen: &Observation, server: &Server) -> Vec<Step> {
 fn record_differs(seen: &Observation, server: &Server) -> bool {
     // systemd may have started another version than the last hook did.
     let version = server.version.is_some() && server.version != seen.mine().data.server_version;
+    let known = seen.mine().data.sentinel.as_ref();
+    let sentinel = seen
+        .sentinel(&seen.me)
+        .is_some_and(|it| Some(&it.id) != known);
     let recorded = seen.mine().data.position.as_ref();
     version
+        || sentinel
         || recorded.is_none_or(|position| {
             position.history != server.history
                 || position.primary != (server.role == Role::Primary)
@@ -192,7 +197,8 @@ fn departed(seen: &Observation) -> Option<Plan> {
         .iter()
         .filter_map(|unit| seen.monitor(unit))
         .any(|monitor| monitor.down || monitor.agreed_down || monitor.failing_over);
-    if unsafe_now || seen.primary().is_none() {
+    let remaining = seen.belonging();
+    if unsafe_now || !seen.is_followed_by(&remaining) {
         let reason = format!(
             "departed member {} is still known to the Sentinels",
             list(&ghosts)
@@ -205,7 +211,6 @@ fn departed(seen: &Observation) -> Option<Plan> {
         Lease::Free => return gate::lease_first(seen),
         Lease::Mine => {}
     }
-    let remaining = seen.belonging();
     let quorum = sentinel_quorum(remaining.len());
     let answering: Vec<UnitName> = remaining
         .iter()

@@ -43,6 +43,7 @@ static NO_UNIT: Unit = Unit {
         position: None,
         settings: None,
         server_version: None,
+        sentinel: None,
         last_change: None,
     },
     dying: false,
@@ -100,18 +101,13 @@ impl Observation {
     /// Returns the units that belong to the set.
     ///
     /// A unit that crashed still belongs. One that is being removed and whose processes are gone
-    /// has left, even where its databag does not say so yet.
+    /// has left, even where its databag does not say so yet, if it surely is not only out of reach.
     #[must_use]
     pub fn members(&self) -> Vec<UnitName> {
         self.units
             .iter()
             .filter(|(_, unit)| unit.data.state == UnitState::Member)
-            .filter(|(name, unit)| {
-                !unit.dying
-                    || **name == self.me
-                    || self.server(name).is_some()
-                    || self.sentinel(name).is_some()
-            })
+            .filter(|(name, unit)| !unit.dying || self.is_there(name) || !self.has_left(name))
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -157,25 +153,6 @@ impl Observation {
             .filter(|(unit, known)| members.contains(unit) || joined(unit, known))
             .map(|(unit, _)| unit.clone())
             .collect()
-    }
-
-    /// Returns whether a unit may have joined of which this hook has not even read an address.
-    ///
-    /// The Sentinels list a process that answers and that no unit is known to have, and there is a unit
-    /// without an address. To clear the Sentinels of strangers would clear them of it.
-    #[must_use]
-    pub fn unheard_of(&self) -> bool {
-        let nameless = self
-            .units
-            .iter()
-            .any(|(unit, _)| self.host_of(unit).is_none());
-        nameless
-            && self
-                .members()
-                .iter()
-                .filter_map(|unit| self.monitor(unit))
-                .flat_map(|monitor| monitor.others.iter().chain(&monitor.replicas))
-                .any(|known| !known.down && self.unit_at(&known.host).is_none())
     }
 
     /// Returns whom the Sentinels of the members name.
@@ -271,6 +248,13 @@ impl Observation {
         }
     }
 
+    /// Returns the primary, or whom this unit's own Sentinel names where the Sentinels do not agree.
+    #[must_use]
+    pub fn primary_or_named(&self) -> Option<UnitName> {
+        let named = || self.unit_at(&self.monitor(&self.me)?.primary).cloned();
+        self.primary().or_else(named)
+    }
+
     /// Returns whether a Sentinel works on a failover now.
     #[must_use]
     pub fn failing_over(&self) -> bool {
@@ -335,14 +319,13 @@ impl Observation {
     }
 
     /// Returns whether another unit changes the set of members now.
+    ///
+    /// One that has the turn and has not started yet may wait for what the members have to put right first.
     #[must_use]
     pub fn membership_busy(&self) -> bool {
         let joining = self.turn_holder().is_some_and(|holder| {
-            *holder != self.me
-                && self
-                    .units
-                    .get(holder)
-                    .is_some_and(|unit| unit.data.state != UnitState::Member)
+            let joins = |unit: &Unit| unit.data.state != UnitState::Member;
+            *holder != self.me && self.units.get(holder).is_some_and(joins) && self.is_there(holder)
         });
         joining || matches!(self.lease, Lease::Other(_))
     }

@@ -69,6 +69,7 @@ fn data(world: &World, id: Id, bag: &Bag, address: bool) -> UnitData {
         position: (bag.state == State::Member).then(|| position(world, id)),
         settings: (bag.settings > 0).then(|| bag.settings.to_string()),
         server_version: Some("8.0.1".to_owned()),
+        sentinel: bag.written.then(|| format!("id{id}")),
         last_change: None,
     }
 }

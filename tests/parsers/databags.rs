@@ -41,6 +41,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ),
     ("settings", &["databases=16 io-threads=1"]),
     ("server-version", &["8.0.1"]),
+    ("sentinel", &["0f6c9e3a1b7d4258c0e9f8a7b6d5c4e3f2a1b0c9"]),
     (
         "last-change",
         &[
@@ -120,10 +121,19 @@ fn unit_data() -> impl Strategy<Value = UnitData> {
         proptest::option::of(position()),
         text(),
         text(),
-        text(),
+        (text(), text()),
     )
         .prop_map(
-            |(address, state, number, wants, position, settings, server_version, last_change)| {
+            |(
+                address,
+                state,
+                number,
+                wants,
+                position,
+                settings,
+                server_version,
+                (sentinel, last_change),
+            )| {
                 UnitData {
                     address,
                     state,
@@ -135,6 +145,7 @@ fn unit_data() -> impl Strategy<Value = UnitData> {
                     position,
                     settings,
                     server_version,
+                    sentinel,
                     last_change,
                 }
             },

@@ -1,6 +1,6 @@
 //! Faults carried out on the world, and what ends them.
 
-use valkey_operator::planner::observation::Process;
+use valkey_operator::planner::{observation::Process, peer_data::UnitState};
 
 use crate::{
     clients::CLIENT_HOST,
@@ -57,7 +57,8 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
         world.note(91, || format!("FAULT {fault}"));
         let now = world.now();
         if let Harm::Writes(duration) = fault.harm() {
-            let fenced = world.juju.alive().len() >= 3
+            let member = |unit: &&u8| world.juju.units[*unit].bag.state == UnitState::Member;
+            let fenced = world.juju.alive().iter().filter(member).count() >= 3
                 && !world
                     .script
                     .faults
@@ -239,13 +240,22 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
         Fault::AddUnitReusing {} => {
             let shelved = ctx.with(|world| {
                 // The latest: whoever brings back an older copy wants that.
-                let free = world.shelf.iter().rposition(|shelved| {
-                    world
-                        .juju
-                        .units
-                        .get(&shelved.of)
-                        .is_none_or(|unit| unit.life == Life::Gone)
-                })?;
+                let gone = |world: &World, unit: u8| {
+                    let known = world.juju.units.get(&unit);
+                    known.is_none_or(|unit| unit.life == Life::Gone)
+                };
+                let free = world
+                    .shelf
+                    .iter()
+                    .rposition(|shelved| gone(world, shelved.of))?;
+                let last = free + 1 == world.shelf.len();
+                let leaving =
+                    |unit: &&u8| !world.juju.alive().contains(unit) && !gone(world, **unit);
+                let newest = last && world.juju.units.keys().filter(leaving).count() == 0;
+                if newest && world.cluster.primaries().is_empty() {
+                    // What it holds is not gone after all, unless somebody has begun anew without it.
+                    world.oracles.gone_at = None;
+                }
                 Some(world.shelf.remove(free))
             });
             add_unit(ctx, shelved);
@@ -428,6 +438,9 @@ fn power_on(ctx: &Ctx, unit: u8, moved: bool) {
 pub fn add_unit(ctx: &Ctx, shelved: Option<Shelved>) {
     ctx.with(|world| {
         let now = world.now();
+        if world.juju.none_alive() && !world.cluster.acknowledged().is_empty() {
+            world.oracles.gone_at = world.oracles.gone_at.or(shelved.is_none().then_some(now));
+        }
         let unit = world.juju.add(now);
         let host = world.new_address();
         world.cluster.add_host(&host);
@@ -439,8 +452,6 @@ pub fn add_unit(ctx: &Ctx, shelved: Option<Shelved>) {
             ..Machine::default()
         };
         if let Some(shelved) = shelved {
-            // What it holds is not gone after all.
-            world.oracles.gone_at = None;
             world.cluster.attach_disk(&host, shelved.disk);
             machine.identity = shelved.identity;
             machine.position = shelved.position;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use valkey_operator::planner::{
-    Intent,
+    Intent, UnitName,
     observation::{Lease, Local, Observation, Process, Seen, Settings, Storage, Unit, Users},
     view::Naming,
 };
@@ -32,9 +32,31 @@ fn words(failure: &Failure) -> String {
     }
 }
 
-/// Asks all servers and Sentinels at the same time; returns what the slowest cost, too.
+/// Asks all servers and Sentinels, and again those that moved; returns what the slowest cost, too.
 pub fn processes(world: &mut World, run: &Side, intent: Intent) -> (Observation, Millis) {
-    let mut units = run.peers.clone();
+    let (seen, cost) = ask(world, run, intent.clone(), &run.peers);
+    let moved = seen.moved();
+    if moved.is_empty() {
+        return (seen, cost);
+    }
+    let mut peers = run.peers.clone();
+    for (unit, host) in moved {
+        if let Some(known) = peers.get_mut(&unit) {
+            known.data.address = Some(host);
+        }
+    }
+    let (seen, again) = ask(world, run, intent, &peers);
+    (seen, cost + again)
+}
+
+/// Asks everybody at the same time, at the addresses that `peers` have.
+fn ask(
+    world: &mut World,
+    run: &Side,
+    intent: Intent,
+    peers: &BTreeMap<UnitName, Unit>,
+) -> (Observation, Millis) {
+    let mut units = peers.clone();
     units.insert(
         run.me.clone(),
         Unit {

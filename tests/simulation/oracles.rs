@@ -64,6 +64,8 @@ pub struct Oracles {
     pub written_at: Millis,
     /// When all machines' data was last gone by people's own doing: everything before is excused.
     pub gone_at: Option<Millis>,
+    /// The same, where somebody has begun anew since, without what is on the shelf.
+    pub abandoned_at: Option<Millis>,
     /// Each moment at which a server became primary, and which.
     pub promoted: Vec<(Millis, String)>,
     /// Servers that were primary at the last look.
@@ -105,6 +107,9 @@ const CONSEQUENCES: Millis = 60_000;
 
 /// Time between two looks at who is primary.
 const LOOK: Millis = 100;
+
+/// How long the last unit goes on after it was removed: one that is added within that time is not seen any more.
+const LAST_MOMENT: Millis = 1_000;
 
 /// How much longer what is written needs to reach a slow disk.
 const SLOW: Millis = 5_000;
@@ -284,6 +289,8 @@ pub fn server_starts(world: &mut World, unit: u8, follow: Option<&str>, has_data
     if follow.is_some() || has_data || world.cluster.acknowledged().is_empty() {
         return;
     }
+    let oracles = &mut world.oracles;
+    oracles.abandoned_at = oracles.gone_at.max(oracles.abandoned_at);
     let hosts: Vec<(u8, String)> = world
         .machines
         .iter()
@@ -476,7 +483,9 @@ pub fn gaps(world: &mut World) {
                 | Fault::KillWatcher { .. }
         )
     });
-    if !planned || world.script.units < 3 || world.juju.alive().is_empty() {
+    // Where all units went, nobody is there to answer until another one comes.
+    let gone = world.oracles.gone_at.max(world.oracles.abandoned_at);
+    if !planned || world.script.units < 3 || gone.is_some() {
         return;
     }
     let writes = world.cluster.acknowledged();
@@ -542,7 +551,10 @@ impl Oracles {
     /// Returns whether the loss of a write, acknowledged by `host`, was promised to be possible.
     fn excuses(&self, write: &Acknowledged, host: &str) -> bool {
         if self.flushed.is_some_and(|at| write.at <= at + BEFORE)
-            || self.gone_at.is_some_and(|at| write.at <= at)
+            || self
+                .gone_at
+                .max(self.abandoned_at)
+                .is_some_and(|at| write.at <= at + LAST_MOMENT)
             || self.vanished.contains(&write.write)
         {
             return true;

@@ -5,7 +5,7 @@
 
 use valkey_operator::{
     handlers::actions::confirm_data_source::{Order, decide},
-    planner::{Intent, Step, UnitName, view::compare},
+    planner::{Intent, Step, UnitName, observation::Process, view::compare},
 };
 
 use crate::{
@@ -62,11 +62,17 @@ fn order(world: &mut World) {
         .alive()
         .into_iter()
         .filter(|unit| recorded(world, *unit).is_some());
-    // Who has data before who only says so, then what the records say.
+    let answers = |world: &World, unit: u8| {
+        let host = &world.machines[&unit].host;
+        world.cluster.local(host).server == Process::Running
+    };
+    // Who has data before who only says so; who answers before who fell silent and knows what it held then; then
+    // what the records say.
     let best = told.max_by(|one, other| {
         let (first, second) = (recorded(world, *one), recorded(world, *other));
         holds(world, *one)
             .cmp(&holds(world, *other))
+            .then_with(|| answers(world, *one).cmp(&answers(world, *other)))
             .then_with(|| compare(first.as_ref(), second.as_ref()))
     });
     if let Some(best) = best

@@ -134,7 +134,7 @@ pub const PLANTED: &[Planted] = &[
             steal_lease: true,
             ..Deciders::real()
         },
-        script: "seed=2 units=3 juju=3.6
+        script: "seed=2 units=5 juju=3.6
             60000 remove-unit 0
             60000 remove-unit 1",
         breaks: &["lease"],
@@ -147,8 +147,7 @@ pub const PLANTED: &[Planted] = &[
             ..Deciders::real()
         },
         script: "seed=2 units=3 juju=3.6
-            60000 cut-pair 0 1 7000
-            60000 cut-pair 0 2 15000",
+            60000 cut-off 0 30000",
         breaks: &["O1"],
     },
     Planted {
@@ -421,6 +420,14 @@ fn last_copy_leaves(seen: &Observation) -> Plan {
             } else {
                 acts(vec![Step::StopSentinel, Step::StopServer])
             }
+        }
+        // Nor does it bring the copy back.
+        plan if seen.intent == Intent::Leave
+            && plan.steps().iter().any(|step| {
+                matches!(step, Step::StartServer { .. } | Step::StartSentinel { .. })
+            }) =>
+        {
+            acts(vec![Step::SetState(UnitState::Left)])
         }
         plan => plan,
     }

@@ -176,3 +176,195 @@ fn who_was_primary_and_comes_back_with_its_storage_serves_those_who_wait_for_it(
          134512 remove-unit 1",
     );
 }
+
+/// It was cut off, took the leaving primary for gone, and became a majority of its own: two served, and writes were lost.
+#[test]
+fn who_is_cut_off_does_not_count_a_leaving_primary_out() {
+    holds(
+        "seed=4777 units=3 juju=silent
+         30000 cut-off 1 52000
+         30000 remove-unit 2
+         70000 remove-unit 0",
+    );
+}
+
+/// A replica that had been cut off for long came back in the moment of a failover, and its own Sentinel promoted it.
+#[test]
+fn who_was_cut_off_is_not_promoted_before_it_is_in_sync() {
+    holds(
+        "seed=3952 units=3 juju=3.6
+         90000 cut-off 0 22000
+         100000 move-address 2 6000",
+    );
+    holds(
+        "seed=8815 units=3 juju=3.6
+         10495 cut-off 2 19990
+         25270 freeze-server 0 5519",
+    );
+}
+
+/// A machine stood still while one unit joined and another left; on waking it knew nobody who was there.
+#[test]
+fn who_was_away_while_others_came_and_went_is_told_of_the_primary() {
+    holds(
+        "seed=6570 units=2 juju=4.0
+         20000 freeze-machine 0 43000
+         20000 add-unit
+         40000 remove-unit 1",
+    );
+}
+
+/// A replica was attached between the look and the reset; for a moment no Sentinel knew any replica.
+#[test]
+fn no_sentinel_is_reset_in_the_moment_in_which_a_replica_comes_back() {
+    holds(
+        "seed=2937 units=3 juju=4.0
+         75000 freeze-server 2 9615
+         76000 remove-unit 0",
+    );
+    holds(
+        "seed=4409 units=3 juju=3.6
+         68000 freeze-server 0 11000
+         70000 remove-unit 0
+         90000 lose-disk 0 875
+         90000 freeze-server 2 7000",
+    );
+    holds(
+        "seed=1474 units=3 juju=4.0
+         32578 cut-pair 0 2 7635
+         60000 kill-server 2
+         115301 start-option 2
+         115500 detach-storage 2 763",
+    );
+}
+
+/// A Sentinel that was killed right after its reset came back without what it had known, while the next was reset.
+#[test]
+fn no_sentinel_is_reset_while_one_that_comes_back_knows_no_replica() {
+    holds(
+        "seed=2090 units=5 juju=4.0
+         66190 remove-unit 2
+         66333 kill-sentinel 0",
+    );
+}
+
+/// Who left did not know a member's new address, took it for a ghost and reset Sentinels for ever.
+#[test]
+fn who_leaves_does_not_clear_a_member_at_an_address_that_it_does_not_know() {
+    for script in [
+        "seed=5867 units=5 juju=3.6
+         50000 reboot 4 49000
+         50000 remove-unit 4
+         80000 move-address 3 701",
+        "seed=6096 units=5 juju=4.0
+         80000 add-unit
+         110000 move-address 5 978
+         110000 remove-unit 1",
+        "seed=6644 units=5 juju=3.6
+         10000 move-address 2 10000
+         17000 detach-storage 1 790",
+        "seed=7399 units=3 juju=3.6
+         50000 add-unit-reusing
+         136000 move-address 3 4000
+         140000 remove-unit 0",
+        "seed=9333 units=5 juju=4.0
+         40000 move-address 4 750
+         40000 remove-unit 1",
+    ] {
+        holds(script);
+    }
+}
+
+/// The disk of one of two units was lost with its Sentinel's file, and nobody could be promoted without its vote.
+#[test]
+fn who_lost_its_disk_votes_again() {
+    holds(
+        "seed=5738 units=3 juju=4.0
+         40000 remove-unit 1
+         60000 lose-disk 0 786
+         80000 add-unit
+         80000 add-unit-reusing",
+    );
+}
+
+/// Who left had stopped its Sentinel when the only other unit lost its disk.
+#[test]
+fn who_leaves_with_the_last_copy_votes_again() {
+    holds(
+        "seed=2352 units=2 juju=4.0
+         60180 detach-storage 0 580
+         60337 lose-disk 1 971",
+    );
+}
+
+/// The last member was removed right after a reboot, before its server ran again: a newcomer began with nothing.
+#[test]
+fn the_last_to_go_serves_once_more_for_a_newcomer() {
+    holds(
+        "seed=9969 units=1 juju=4.0
+         130000 reboot 0 12000
+         140000 add-unit
+         140000 remove-unit 0",
+    );
+}
+
+/// The primary was lost and removed by force, and the leader was a unit that waited to join: nobody was promoted.
+#[test]
+fn the_best_copy_serves_although_the_leader_has_not_joined() {
+    holds(
+        "seed=16323 units=2 juju=3.6
+         80000 lose-machine 1 6000
+         87449 add-unit",
+    );
+    holds(
+        "seed=21350 units=3 juju=silent
+         100000 force-remove 1
+         100000 lose-machine 0 3000
+         100000 add-unit",
+    );
+}
+
+/// A replica without its server, which left, started its Sentinel and stopped it again until its time was over.
+#[test]
+fn a_replica_that_leaves_without_its_server_starts_no_sentinel() {
+    holds(
+        "seed=29860 units=2 juju=4.0
+         10000 kill-unit 0
+         10000 remove-unit 1
+         10000 kill-server 1",
+    );
+}
+
+/// Two units that restart handed the role of primary to each other, since each kept the lease from the other.
+#[test]
+fn who_gives_the_turn_back_gives_the_lease_back() {
+    holds(
+        "seed=26607 units=3 juju=silent
+         5000 add-unit
+         5000 start-option 2
+         5230 detach-storage 2 47000",
+    );
+}
+
+/// Who left did not know the new address of the unit that was to take over, and waited for ever.
+#[test]
+fn who_leaves_finds_a_unit_that_moved() {
+    for script in [
+        "seed=5245 units=3 juju=4.0
+         50000 remove-unit 0
+         51000 move-address 2 520
+         57000 remove-unit 1",
+        "seed=11390 units=2 juju=4.0
+         50000 move-address 1 9000
+         60000 remove-unit 0",
+        "seed=15270 units=2 juju=4.0
+         50000 move-address 0 665
+         50000 remove-unit 1",
+        "seed=22767 units=1 juju=3.6
+         120000 add-unit
+         160000 move-address 0 3000
+         170000 remove-unit 1",
+    ] {
+        holds(script);
+    }
+}

@@ -155,6 +155,13 @@ impl Wanted<'_> {
             .collect()
     }
 
+    /// Returns whether a Sentinel lists a replica that belongs, reachable or not; also where there is none.
+    pub(super) fn knows_a_replica(&self, look: &Look) -> bool {
+        let belonging = &self.membership.replicas;
+        let mut listed = look.replicas.iter();
+        belonging.is_empty() || listed.any(|replica| belonging.contains(&replica.address))
+    }
+
     /// Says what a Sentinel lacks or knows too much, `None` if its view is as it should be.
     pub(super) fn missing(&self, sentinel: &Endpoint, look: &Look) -> Option<String> {
         if look.view.address != self.membership.primary {

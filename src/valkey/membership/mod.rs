@@ -3,7 +3,7 @@
 //! A Sentinel never forgets by itself. `SENTINEL RESET` makes it forget everything, and until it
 //! has learned its replicas and the others again it can take no part in a failover. So one is reset
 //! at a time, only while nothing is down anywhere, and the next one only when the one before knows
-//! exactly those that it should.
+//! exactly those that it should, and at least one replica that it could promote.
 
 mod members;
 
@@ -196,14 +196,31 @@ pub async fn announce(
         skipped: members.silent.clone(),
         ..Default::default()
     };
+    let mut looks = Vec::new();
     for member in &members.alive {
-        let is_new = member.endpoint() == new;
         let Some(look) = member.look().await? else {
             return Err(unfinished(
                 member.endpoint(),
                 "monitors no primary".to_owned(),
             ));
         };
+        looks.push((member, look));
+    }
+    let newest = looks
+        .iter()
+        .find(|(member, look)| member.endpoint() == new && look.view.address == membership.primary)
+        .map(|(_, look)| look.view.clone());
+    for (member, look) in looks {
+        let is_new = member.endpoint() == new;
+        // It was away while another was made primary, and nobody whom it knows is left to tell it.
+        let behind = newest
+            .as_ref()
+            .filter(|newest| newest.config_epoch > look.view.config_epoch);
+        if let Some(newest) = behind.filter(|_| look.view.address != membership.primary) {
+            let told = ids.iter().filter(|(sentinel, _)| *sentinel == new);
+            member.introduce(newest, told).await?;
+            continue;
+        }
         if look.view.address != membership.primary {
             let missing = format!("names {} as the primary", look.view.address);
             return Err(unfinished(member.endpoint(), missing));
@@ -295,11 +312,11 @@ pub async fn forget(
                 // Asked anew right before each reset: what was safe a moment ago may not be now.
                 wanted.attached = attached_if_safe(membership, &members, credentials).await?;
                 // A replica may have been attached only after the one before had been looked at.
-                let done = members
-                    .alive
-                    .iter()
-                    .filter(|other| report.settled.contains(other.endpoint()));
-                if unready(&wanted, done).await? {
+                // So may a Sentinel that did not answer have come back, without what it knew.
+                let back = Members::gather(&members.silent, credentials).await;
+                let others = members.alive.iter().chain(&back.alive);
+                let others = others.filter(|other| other.endpoint() != member.endpoint());
+                if unready(&wanted, others, &report.settled).await? {
                     tokio::time::sleep(MEMBERSHIP_POLL).await;
                     continue;
                 }
@@ -328,14 +345,24 @@ pub async fn forget(
     Ok(report)
 }
 
-/// Returns whether one of these Sentinels lacks somebody whom it listed, or need not list, before.
+/// Returns whether no further Sentinel must be reset yet, as the `others` are.
+///
+/// That is so while one of the `settled` lacks somebody whom it listed, or need not list, before, and while any
+/// knows no replica that belongs: until that one is attached again nobody learns of it, and the next to be reset
+/// may be the last that could promote it.
 async fn unready(
     wanted: &Wanted<'_>,
-    sentinels: impl Iterator<Item = &Member>,
+    others: impl Iterator<Item = &Member>,
+    settled: &[Endpoint],
 ) -> Result<bool, MembershipError> {
-    for sentinel in sentinels {
-        let look = sentinel.look().await?;
-        if look.is_none_or(|look| wanted.missing(sentinel.endpoint(), &look).is_some()) {
+    for other in others {
+        let Some(look) = other.look().await? else {
+            return Ok(true);
+        };
+        let done = settled.contains(other.endpoint());
+        if done && wanted.missing(other.endpoint(), &look).is_some()
+            || !wanted.knows_a_replica(&look)
+        {
             return Ok(true);
         }
     }

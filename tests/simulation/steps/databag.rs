@@ -84,6 +84,9 @@ pub fn record_position(run: &mut Run, seen: &Observation, clean: bool) {
         write_identity(run, identity);
     }
     run.mine.position = Some(position);
+    if let Some(sentinel) = seen.sentinel(&seen.me) {
+        run.mine.sentinel = Some(sentinel.id.clone());
+    }
 }
 
 /// Writes down what a step that worked on processes led to.

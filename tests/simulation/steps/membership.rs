@@ -179,15 +179,19 @@ pub async fn set_min_replicas(
     Ok(())
 }
 
-/// Who belongs, as far as it answers.
+/// Who belongs, whether it answers or not.
 struct Membership {
     primary: String,
     replicas: Vec<String>,
     sentinels: Vec<String>,
 }
 
-fn answering_members(seen: &Observation, members: &[UnitName]) -> Result<Membership, Trouble> {
-    let Some(primary) = seen.primary() else {
+fn belonging_with(
+    seen: &Observation,
+    primary: Option<UnitName>,
+    members: &[UnitName],
+) -> Result<Membership, Trouble> {
+    let Some(primary) = primary else {
         return trouble("no primary answers");
     };
     let Some(host) = seen.host_of(&primary) else {
@@ -198,14 +202,10 @@ fn answering_members(seen: &Observation, members: &[UnitName]) -> Result<Members
         primary: host.to_owned(),
         replicas: members
             .iter()
-            .filter(|unit| **unit != primary && seen.server(unit).is_some())
+            .filter(|unit| **unit != primary)
             .filter_map(host_of)
             .collect(),
-        sentinels: members
-            .iter()
-            .filter(|unit| seen.sentinel(unit).is_some())
-            .filter_map(host_of)
-            .collect(),
+        sentinels: members.iter().filter_map(host_of).collect(),
     })
 }
 
@@ -238,6 +238,10 @@ async fn gather(run: &Run, membership: &Membership) -> Gathered {
         own.push((host.clone(), facts.id));
         gathered.alive.push(host);
     }
+    // One that answers at a new address is not at its old one any more.
+    gathered
+        .ids
+        .retain(|_, id| !own.iter().any(|(_, found)| found == id));
     gathered.ids.extend(own);
     gathered
 }
@@ -270,7 +274,7 @@ pub async fn announce(run: &Run, seen: &Observation) -> Result<(), Trouble> {
     if !members.contains(&seen.me) {
         members.push(seen.me.clone());
     }
-    let mut belonging = answering_members(seen, &members)?;
+    let mut belonging = belonging_with(seen, seen.primary_or_named(), &members)?;
     let me = run.host.clone();
     if !belonging.sentinels.contains(&me) {
         belonging.sentinels.push(me.clone());
@@ -280,10 +284,26 @@ pub async fn announce(run: &Run, seen: &Observation) -> Result<(), Trouble> {
     if !gathered.alive.contains(&me) {
         return trouble("the local Sentinel does not answer");
     }
+    let mut views = Vec::new();
     for member in &gathered.alive {
         let Some(view) = look(run, member).await?.view else {
             return trouble(format!("{member} monitors no primary"));
         };
+        views.push((member, view));
+    }
+    let newest = views
+        .iter()
+        .find(|(member, view)| **member == me && view.primary == belonging.primary)
+        .map(|(_, view)| view.clone());
+    for (member, view) in views {
+        let behind = newest
+            .as_ref()
+            .filter(|newest| newest.config_epoch > view.config_epoch);
+        if let Some(newest) = behind.filter(|_| view.primary != belonging.primary) {
+            let told = gathered.ids.iter().filter(|(host, _)| **host == me);
+            introduce(run, member, newest, told).await?;
+            continue;
+        }
         if view.primary != belonging.primary {
             return trouble(format!("{member} names {}", view.primary));
         }
@@ -396,9 +416,15 @@ fn missing(
             .all(peer)
 }
 
+fn knows_a_replica(membership: &Membership, facts: &SentinelFacts) -> bool {
+    let belonging = &membership.replicas;
+    let mut listed = facts.view.iter().flat_map(|view| &view.replicas);
+    belonging.is_empty() || listed.any(|replica| belonging.contains(&replica.host))
+}
+
 /// Clears departed members from the Sentinels of `remaining`, one after another.
 pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Result<(), Trouble> {
-    let membership = answering_members(seen, remaining)?;
+    let membership = belonging_with(seen, seen.primary(), remaining)?;
     let deadline = run.ctx.sim.now() + ms(FORGET_LIMIT);
     let gathered = gather(run, &membership).await;
     let all_at_once = run.ctx.with(|world| world.deciders.reset_all);
@@ -425,9 +451,23 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
             if ghosts(&membership, &view) && !was_reset {
                 attached = attached_if_safe(run, &membership, &gathered).await?;
                 let mut unready = false;
-                for done in gathered.alive.iter().take_while(|done| *done != member) {
-                    let facts = look(run, done).await?;
-                    unready |= missing(&membership, &attached, &gathered, done, &facts);
+                let mut settled = true;
+                let silent = membership
+                    .sentinels
+                    .iter()
+                    .filter(|host| !gathered.alive.contains(host));
+                let back = join_all(silent.map(async |host| look(run, host).await)).await;
+                for facts in back.into_iter().flatten() {
+                    unready |= !knows_a_replica(&membership, &facts);
+                }
+                for other in &gathered.alive {
+                    if other == member {
+                        settled = false;
+                        continue;
+                    }
+                    let facts = look(run, other).await?;
+                    unready |= settled && missing(&membership, &attached, &gathered, other, &facts);
+                    unready |= !knows_a_replica(&membership, &facts);
                 }
                 if unready {
                     run.ctx.sleep(ms(MEMBERSHIP_POLL)).await;
