@@ -100,25 +100,13 @@ async fn compare_all(program: PathBuf, scripts: Vec<(&'static str, Vec<Do>)>) {
     let scripts = scripts.into_iter().filter(|(name, _)| name.contains(&only));
     let runs = scripts.map(|(name, steps)| {
         let program = program.clone();
-        async move {
-            let wrong = attempt(&program, name, &steps).await;
-            (!wrong.is_empty()).then_some((name, steps, wrong))
-        }
+        async move { attempt(&program, name, &steps).await }
     });
-    let doubted: Vec<_> = futures::stream::iter(runs)
+    let wrong: Vec<String> = futures::stream::iter(runs)
         .buffer_unordered(AT_A_TIME)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
-    // Beside others a script may come too late; what is wrong with the model is wrong again.
-    let mut wrong = Vec::new();
-    for (name, steps, first) in doubted {
-        let again = attempt(&program, name, &steps).await;
-        if again.is_empty() {
-            println!("not so again: {}", first.join("; "));
-        }
-        wrong.extend(again);
-    }
+        .collect::<Vec<_>>()
+        .await
+        .concat();
     assert!(
         wrong.is_empty(),
         "the models are not true:\n{}",
