@@ -342,6 +342,9 @@ pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How many of a service's last lines in the journal an error shows.
 pub const JOURNAL_LINES: u32 = 10;
 
+/// How many lines that were said outside of hooks one hook tells Juju's log; the next one goes on after them.
+pub const JOURNAL_LINES_TOLD: u32 = 100;
+
 /// How long a hook's permit to start a server counts; it is used within moments.
 pub const START_PERMIT_LIMIT: Duration = Duration::from_secs(60);
 

@@ -19,7 +19,7 @@ use crate::{
     juju::{Environment, Event, HookTools},
     observer,
     planner::{Intent, peer_data::UnitState},
-    workload::{Backend as _, PebbleWorkload, Service, ServiceStatus},
+    workload::{Backend as _, PebbleWorkload, Service, ServiceStatus, Workload, systemd::Said},
 };
 
 /// Runs what Juju dispatched the charm for.
@@ -49,6 +49,7 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
         _ => {}
     }
     let mut charm = observer::begin(env, tools).await?;
+    tell_what_was_said(&charm, event).await;
     match event {
         Event::StorageDetaching(storage) if storage.name == STORAGE => leave(&mut charm).await,
         // The set has been left in storage-detaching; what is left over must not outlive the unit.
@@ -79,6 +80,36 @@ async fn handle(env: Environment, tools: HookTools, event: &Event) -> anyhow::Re
             }
             Ok(())
         }
+    }
+}
+
+/// Tells Juju's log what gate, farewell and watcher said while no hook ran.
+///
+/// Not in the events that come in crowds: those after a reboot, from the watcher and every few minutes are enough.
+async fn tell_what_was_said(charm: &Charm, event: &Event) {
+    let Some(Workload::Systemd(systemd)) = &charm.workload else {
+        return;
+    };
+    if !matches!(
+        event,
+        Event::Start | Event::ConfigChanged | Event::UpdateStatus | Event::Custom(_)
+    ) {
+        return;
+    }
+    match systemd.said_outside_hooks().await {
+        Ok(said) => {
+            for Said { at, warning, text } in said {
+                if warning {
+                    warn!(at, "Outside of hooks: {text}");
+                } else {
+                    info!(at, "Outside of hooks: {text}");
+                }
+            }
+        }
+        Err(error) => warn!(
+            error = format!("{error:#}"),
+            "Cannot read what was said outside of hooks"
+        ),
     }
 }
 

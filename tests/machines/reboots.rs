@@ -34,6 +34,13 @@ fn the_primarys_machine_reboots_in_order_and_hands_over_before_it_goes_down() {
         world.promotable(&primary, PROMOTABLE);
     });
     let settled = world.settled(3);
+    // What was decided before and after the reboot, without a hook.
+    let said = [
+        "The machine goes down",
+        "The server may start",
+        "The server may be promoted",
+    ];
+    world.juju_is_told(&primary, &said);
     // The new primary has copied to nobody as a whole: what was saved is gone on with.
     assert_eq!(world.full_copies(), 0, "{}", world.journal(&primary.name));
     world.verify(&settled.primary).expect_nothing_lost();

@@ -181,6 +181,25 @@ impl World {
         });
     }
 
+    /// Waits until Juju's log tells what a unit's programs said while no hook ran.
+    pub fn juju_is_told(&self, unit: &Unit, said: &[&str]) {
+        self.model.wait_until("Juju's log tells it", BY_ITSELF, || {
+            let log = self.model.juju(&["debug-log", "--include", &unit.name]);
+            let told: Vec<&str> = log
+                .lines()
+                .filter(|line| line.contains("Outside of hooks: "))
+                .collect();
+            if said
+                .iter()
+                .all(|text| told.iter().any(|line| line.contains(text)))
+            {
+                Ok(())
+            } else {
+                Err(format!("{told:#?}"))
+            }
+        });
+    }
+
     /// Returns how many full copies the servers that run have handed out.
     pub fn full_copies(&self) -> u64 {
         let units = self.model.units();

@@ -6,6 +6,7 @@
 
 mod kernel;
 mod names;
+mod outside;
 mod permit;
 mod systemctl;
 mod unit_file;
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 
 pub use kernel::complaints as kernel_complaints;
 pub use names::Names;
+pub use outside::Said;
 pub use systemctl::run as run_tool;
 
 use self::systemctl::{Shown, journal, show, systemctl};
@@ -91,6 +93,15 @@ impl SystemdWorkload {
     #[must_use]
     pub fn take_permit(&self) -> bool {
         permit::take(self.plain.layout())
+    }
+
+    /// Returns what gate, farewell and watcher said to the journal since this was asked last, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkloadError`] if the journal cannot be read.
+    pub async fn said_outside_hooks(&self) -> Result<Vec<Said>, WorkloadError> {
+        outside::since_last(&self.names).await
     }
 
     /// Writes the unit if it differs, and lets the service start with the machine.

@@ -75,7 +75,7 @@ impl Names {
         PathBuf::from("/etc/sysctl.d").join(format!("60-charmed-{}.conf", self.prefix))
     }
 
-    /// Returns the directory of what was installed from a resource.
+    /// Returns the directory of what was installed from a resource, and of what is known of the machine.
     #[must_use]
     pub fn installed(&self) -> PathBuf {
         PathBuf::from("/opt").join(format!("charmed-{}", self.prefix))
@@ -85,6 +85,12 @@ impl Names {
     #[must_use]
     pub fn masked(&self) -> PathBuf {
         self.installed().join("masked")
+    }
+
+    /// Returns the file that says up to where the journal was read for Juju's log.
+    #[must_use]
+    pub fn journal_cursor(&self) -> PathBuf {
+        self.installed().join("journal-cursor")
     }
 
     /// Returns the server's binary that was installed from a resource.
