@@ -302,13 +302,14 @@ async fn a_change_that_goes_on_is_waited_for_only_so_long_and_can_be_given_up() 
 async fn signals_reach_the_process_of_a_service() {
     let daemon = Daemon::start().await;
     let client = &daemon.client;
-    let script = "/bin/sh -c 'trap \"echo heard\" HUP; echo ready; while :; do sleep 0.05; done'";
+    // Not SIGHUP: whoever runs the tests under nohup ignores it, and a shell cannot trap what it was told to ignore.
+    let script = "/bin/sh -c 'trap \"echo heard\" USR1; echo ready; while :; do sleep 0.05; done'";
     client
         .add_layer("test", &layer("one", service(script)))
         .await
         .unwrap();
     refused(
-        &client.signal("SIGHUP", &["one"]).await.unwrap_err(),
+        &client.signal("SIGUSR1", &["one"]).await.unwrap_err(),
         "not running",
     );
     let change = client
@@ -319,7 +320,7 @@ async fn signals_reach_the_process_of_a_service() {
     let said = async || client.logs("one", 10).await.unwrap().len();
     // Pebble calls a process started that has lived for a second, whatever it has done by then.
     until(1, said).await;
-    client.signal("SIGHUP", &["one"]).await.unwrap();
+    client.signal("SIGUSR1", &["one"]).await.unwrap();
     until(2, said).await;
     refused(
         &client.signal("SIGNONE", &["one"]).await.unwrap_err(),
