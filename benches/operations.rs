@@ -69,7 +69,7 @@ fn main() {
 fn measure_handovers(model: &Model, writers: &Writers) {
     let mut gaps = Vec::new();
     for _ in 0..HANDOVERS {
-        acknowledged_by_all(model);
+        model.acknowledged_by_all();
         let started = Instant::now();
         let ended = model.run("valkey/leader", "switchover", &[]);
         assert!(ended.completed(), "switchover: {}", ended.all());
@@ -81,30 +81,6 @@ fn measure_handovers(model: &Model, writers: &Writers) {
         &format!("write gap of {HANDOVERS} hand-overs, min / median / max"),
         &spread(&mut gaps),
     );
-}
-
-/// Waits until both replicas have acknowledged something to their primary, which takes up to a second after a
-/// hand-over; before that nobody can take over.
-fn acknowledged_by_all(model: &Model) {
-    let primary = model.settled(3, A_UNIT).primary;
-    model.wait_until("both replicas acknowledge", A_UNIT, || {
-        let info = model
-            .server(primary.address)
-            .and_then(|mut wire| wire.call(&["INFO", "replication"]))
-            .map_err(|error| error.to_string())?
-            .text()
-            .unwrap_or_default();
-        let streaming = info.lines().filter(|line| {
-            line.starts_with("slave")
-                && line.contains("state=online")
-                && !line.contains("offset=0,")
-        });
-        if streaming.count() == 2 {
-            Ok(())
-        } else {
-            Err(info)
-        }
-    });
 }
 
 fn measure_passes(model: &Model) {
