@@ -138,13 +138,15 @@ pub fn sentinel_launch(program: PathBuf, layout: &Layout) -> Launch {
 /// Returns what changes when a service would be started as something else now, if that is known: another
 /// build of its program, other rights and limits.
 pub async fn fingerprint(workload: &Workload, service: Service) -> Option<String> {
-    let program = workload.server().await.ok()?.path;
+    let binary = workload.server().await.ok()?;
+    // None where only another container brings something else.
+    let build = binary.build?;
     let launch = match service {
-        Service::Server => server_launch(program, workload.layout()),
-        Service::Sentinel => sentinel_launch(program, workload.layout()),
+        Service::Server => server_launch(binary.path, workload.layout()),
+        Service::Sentinel => sentinel_launch(binary.path, workload.layout()),
         Service::Watch => return None,
     };
-    let mut found = workload.fingerprint(service, &launch).await.ok()??;
+    let mut found = workload.fingerprint(service, &build, &launch).await.ok()?;
     found.truncate(FINGERPRINT_CHARACTERS);
     Some(found)
 }

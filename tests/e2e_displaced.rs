@@ -101,13 +101,11 @@ fn displaced_without_hooks(model: &Model) -> Displaced {
         // Sentinel notices up to 15 s later that a connection which it began during the cut leads nowhere. On a machine
         // so busy that the server seems frozen the watcher comes first: it ends it, and the next hook starts a replica.
         let ended = model.wait_until("it was displaced", A_UNIT, || {
-            let info = match model.server(lost.address) {
-                Ok(mut wire) => wire.call(&["INFO", "replication"]),
+            let info = match model.replication(lost.address) {
+                Ok(info) => info,
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(true),
-                Err(error) => Err(error),
+                Err(error) => return Err(error.to_string()),
             };
-            let info = info.map_err(|error| error.to_string())?;
-            let info = info.text().unwrap_or_default();
             if info.contains("role:slave") && info.contains("master_link_status:up") {
                 Ok(false)
             } else {
@@ -226,11 +224,8 @@ fn what_displaces_nobody_leaves_nothing_behind() {
     }
     model.wait_until("both acknowledge again", A_UNIT, || {
         let fenced = model
-            .server(settled.primary.address)
-            .and_then(|mut wire| wire.call(&["INFO", "replication"]))
-            .map_err(|error| error.to_string())?
-            .text()
-            .unwrap_or_default();
+            .replication(settled.primary.address)
+            .map_err(|error| error.to_string())?;
         if fenced.contains("min_slaves_good_slaves:2") {
             Ok(())
         } else {

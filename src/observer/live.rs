@@ -28,12 +28,12 @@ use super::local;
 
 /// Looks at everything that may change while a hook runs, also at who moved since the databags were read.
 pub async fn look(charm: &Charm, intent: Intent) -> Observation {
-    let mut peers = charm.juju.peers.clone();
-    let seen = ask(charm, intent.clone(), &peers).await;
+    let seen = ask(charm, intent.clone(), &charm.juju.peers).await;
     let moved = seen.moved();
     if moved.is_empty() {
         return seen;
     }
+    let mut peers = charm.juju.peers.clone();
     for (unit, host) in moved {
         if let Some(known) = peers.get_mut(&unit) {
             info!(%unit, address = host, "A unit moved");

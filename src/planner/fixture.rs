@@ -26,6 +26,17 @@ use super::{
     },
 };
 
+/// What the Sentinel of a unit says of its primary; it has to be there.
+pub fn monitor_of<'a>(seen: &'a mut Observation, unit: &UnitName) -> &'a mut Monitor {
+    match seen.sentinels.get_mut(unit) {
+        Some(Seen::Known(Sentinel {
+            monitor: Some(monitor),
+            ..
+        })) => monitor,
+        other => panic!("no Sentinel of {unit} that monitors: {other:?}"),
+    }
+}
+
 pub fn unit(number: u8) -> UnitName {
     UnitName::new(format!("valkey/{number}"))
 }

@@ -218,21 +218,12 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
         });
     }
     // Its own file is gone with the disk, and without its vote nobody is promoted.
-    let voices = seen
-        .members()
-        .iter()
-        .filter(|unit| seen.sentinel(unit).is_some())
-        .count();
     if seen.local.sentinel == Process::Stopped
         && !seen.local.has_sentinel_file
-        && voices < majority(members)
+        && seen.voices() < majority(members)
         && members > 1
     {
-        let step = Step::StartSentinel {
-            monitor: seen.local.address.clone(),
-            quorum: quorum_now(seen),
-            fresh: true,
-        };
+        let step = sentinel_of_this_unit(seen, true);
         return Plan::act(vec![step], "its vote is needed");
     }
     let candidate = seen.best_replica();
@@ -401,6 +392,15 @@ fn endangered(seen: &Observation, host: &str, position: &Position) -> bool {
     seen.mine().data.state != UnitState::Member
         && !covered
         && compare(Some(position), theirs).is_gt()
+}
+
+/// Returns the step that starts Sentinel for this unit's own server, with what it knew or anew.
+pub(super) fn sentinel_of_this_unit(seen: &Observation, fresh: bool) -> Step {
+    Step::StartSentinel {
+        monitor: seen.local.address.clone(),
+        quorum: quorum_now(seen),
+        fresh,
+    }
 }
 
 /// Returns the quorum that fits the members as they are.

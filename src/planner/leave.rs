@@ -337,11 +337,7 @@ fn without_primary(seen: &Observation, server: &Server, staying: &[UnitName]) ->
     }
     // Its vote may be what a promotion lacks.
     if seen.local.sentinel == Process::Stopped && seen.local.has_sentinel_file {
-        let step = Step::StartSentinel {
-            monitor: seen.local.address.clone(),
-            quorum: gate::quorum_now(seen),
-            fresh: false,
-        };
+        let step = gate::sentinel_of_this_unit(seen, false);
         return Some(Plan::act(vec![step], "its vote is needed again"));
     }
     Some(Plan::Poll(Reason::LastCopy(

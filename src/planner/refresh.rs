@@ -1,8 +1,8 @@
 //! What is restarted to take up something new, in which order, and when rather not.
 //!
 //! A server restarts for settings that it reads at start only, for another version of its program, and
-//! for what else it would be started with now: another build, other limits. A Sentinel does, too. One unit at a time, under the turn; replicas first, the
-//! primary last and after a hand-over. A newer server understands what an older one sends, not
+//! for what else it would be started with now: another build, other limits. A Sentinel does, too. One
+//! unit at a time, under the turn; replicas first, the primary last and after a hand-over. A newer server understands what an older one sends, not
 //! always the other way round (measured: 9.1 cannot send 8.0 a hash whose fields expire), so that
 //! nobody who is newer takes the role over while an older replica is left, if there is a choice.
 

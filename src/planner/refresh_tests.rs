@@ -2,7 +2,7 @@
 
 use super::{
     UnitName,
-    fixture::{seen, unit},
+    fixture::{monitor_of, seen, unit},
     observation::Role,
     peer_data::TurnKind,
     plan,
@@ -200,12 +200,9 @@ fn no_vote_is_given_up_while_another_is_missing() {
         ),
     ] {
         let mut observation = seen("me=1 bin=9.1.2 0:P 1:Rn 2:R");
-        let sentinel = observation.sentinels.get_mut(&unit(2)).unwrap();
-        if let super::observation::Seen::Known(sentinel) = sentinel {
-            let monitor = sentinel.monitor.as_mut().unwrap();
-            monitor.down = case == "down";
-            monitor.failing_over = case == "failing over";
-        }
+        let monitor = monitor_of(&mut observation, &unit(2));
+        monitor.down = case == "down";
+        monitor.failing_over = case == "failing over";
         if let Some(super::observation::Seen::Known(server)) = observation.servers.get_mut(&unit(2))
         {
             server.loading = (case == "loading").then_some(super::observation::Progress {

@@ -240,11 +240,7 @@ fn gone(seen: &Observation, server: &Server, host: &str) -> Plan {
 fn begin_anew(seen: &Observation) -> Plan {
     let steps = vec![
         Step::StopSentinel,
-        Step::StartSentinel {
-            monitor: seen.local.address.clone(),
-            quorum: super::gate::quorum_now(seen),
-            fresh: true,
-        },
+        super::gate::sentinel_of_this_unit(seen, true),
     ];
     Plan::act(steps, "Sentinel watches an address that is gone")
 }

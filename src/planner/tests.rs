@@ -2,7 +2,7 @@
 
 use super::{
     Observation, Plan, Step,
-    fixture::seen,
+    fixture::{monitor_of, seen},
     invariants, leader,
     observation::{Lease, Seen},
     plan,
@@ -584,11 +584,7 @@ fn a_fence_that_is_held_is_left_alone_until_all_confirm() {
         |monitor| "10.0.0.2".clone_into(&mut monitor.primary),
     ] {
         let mut observation = held("me=0 0:P 1:R 2:R");
-        if let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&super::fixture::unit(1))
-            && let Some(monitor) = sentinel.monitor.as_mut()
-        {
-            change(monitor);
-        }
+        change(monitor_of(&mut observation, &super::fixture::unit(1)));
         let plan = plan(&observation);
         let lowers = plan
             .steps()
@@ -770,10 +766,7 @@ fn a_primary_that_the_sentinels_already_miss_waits_for_its_successor() {
         let mut observation = seen(case);
         for number in units {
             let unit = super::fixture::unit(*number);
-            let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&unit) else {
-                panic!("{unit} has no Sentinel");
-            };
-            let monitor = sentinel.monitor.as_mut().unwrap();
+            let monitor = monitor_of(&mut observation, &unit);
             monitor.down = true;
             monitor.down_for_ms = for_ms;
             monitor.agreed_down = for_ms > 0;
@@ -993,9 +986,8 @@ fn the_last_to_go_learns_of_who_joined_by_running_again() {
         if let Some(unit) = observation.units.get_mut(&newcomer) {
             unit.data.address = None;
         }
-        if let Some(Seen::Known(sentinel)) = observation.sentinels.get_mut(&super::fixture::unit(0))
-            && let Some(monitor) = sentinel.monitor.as_mut().filter(|_| joined)
-        {
+        if joined {
+            let monitor = monitor_of(&mut observation, &super::fixture::unit(0));
             monitor.others.push(super::observation::Known {
                 host: "10.0.0.1".to_owned(),
                 id: "1".to_owned(),
@@ -1024,12 +1016,10 @@ fn a_leaving_primary_that_is_out_of_reach_still_counts() {
     assert_eq!(numbers.members().len(), 2);
     // So has one that no Sentinel knows any more.
     let mut forgotten = seen("me=1 0:Xd 1:P");
-    if let Some(Seen::Known(sentinel)) = forgotten.sentinels.get_mut(&forgotten.me)
-        && let Some(monitor) = &mut sentinel.monitor
-    {
-        monitor.others.clear();
-        monitor.replicas.clear();
-    }
+    let me = forgotten.me.clone();
+    let monitor = monitor_of(&mut forgotten, &me);
+    monitor.others.clear();
+    monitor.replicas.clear();
     assert_eq!(forgotten.members().len(), 1);
 }
 
@@ -1048,11 +1038,8 @@ fn who_is_cut_off_is_not_promotable_and_is_again_once_nobody_holds_more() {
     ]);
     // Its own Sentinel has to miss the primary first.
     let mut sure = seen("me=2 0:X 1:X 2:R names=0");
-    if let Some(Seen::Known(sentinel)) = sure.sentinels.get_mut(&sure.me)
-        && let Some(monitor) = &mut sentinel.monitor
-    {
-        monitor.down = true;
-    }
+    let me = sure.me.clone();
+    monitor_of(&mut sure, &me).down = true;
     assert_eq!(
         show(&plan(&sure)),
         "act: make the server not promotable; record the position of the data"
@@ -1063,11 +1050,8 @@ fn who_is_cut_off_is_not_promotable_and_is_again_once_nobody_holds_more() {
 fn a_unit_is_found_where_its_sentinel_went() {
     let mut moved = seen("me=0 leaving 0:P 1:X");
     assert_eq!(moved.moved(), []);
-    if let Some(Seen::Known(sentinel)) = moved.sentinels.get_mut(&moved.me)
-        && let Some(monitor) = &mut sentinel.monitor
-    {
-        monitor.others[0].host = "10.0.0.9".to_owned();
-    }
+    let me = moved.me.clone();
+    "10.0.0.9".clone_into(&mut monitor_of(&mut moved, &me).others[0].host);
     let other = super::fixture::unit(1);
     assert_eq!(moved.moved(), [(other.clone(), "10.0.0.9".to_owned())]);
     // Whoever else is known to be there has that address.

@@ -197,6 +197,14 @@ impl Observation {
         Naming::Split
     }
 
+    /// Returns how many members' Sentinels answer.
+    #[must_use]
+    pub fn voices(&self) -> usize {
+        let members = self.members();
+        let answering = members.iter().filter(|unit| self.sentinel(unit).is_some());
+        answering.count()
+    }
+
     /// Returns how many Sentinels name `host`.
     #[must_use]
     pub fn votes_for(&self, host: &str) -> usize {

@@ -328,18 +328,18 @@ pub trait Backend {
     async fn server(&self) -> Result<ServerBinary, WorkloadError>;
 
     /// Returns what changes when a service would be started as something else now: another build of
-    /// its program, or other rights and limits; the same on all machines that have the same. None where
-    /// only another container brings something else.
+    /// its program, or other rights and limits; the same on all machines that have the same.
     ///
     /// # Errors
     ///
-    /// As [`Backend::server`].
+    /// [`WorkloadError::File`] if what the service is run with cannot be read.
     async fn fingerprint(
         &self,
         _service: Service,
+        build: &Build,
         _launch: &Launch,
-    ) -> Result<Option<String>, WorkloadError> {
-        Ok(self.server().await?.build.map(|build| build.digest))
+    ) -> Result<String, WorkloadError> {
+        Ok(build.digest.clone())
     }
 
     /// Rotates logs that have become too large; works while the services run.
@@ -440,9 +440,10 @@ impl Backend for Workload {
     async fn fingerprint(
         &self,
         service: Service,
+        build: &Build,
         launch: &Launch,
-    ) -> Result<Option<String>, WorkloadError> {
-        each!(self, backend => backend.fingerprint(service, launch).await)
+    ) -> Result<String, WorkloadError> {
+        each!(self, backend => backend.fingerprint(service, build, launch).await)
     }
 
     async fn bound_logs(&self) -> Result<(), WorkloadError> {

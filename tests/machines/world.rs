@@ -150,11 +150,8 @@ impl World {
         self.model.wait_until(&what, limit, || {
             let info = self
                 .model
-                .server(unit.address)
-                .and_then(|mut wire| wire.call(&["INFO", "replication"]))
-                .map_err(|error| error.to_string())?
-                .text()
-                .unwrap_or_default();
+                .replication(unit.address)
+                .map_err(|error| error.to_string())?;
             let role = info_field(&info, "role").unwrap_or_default();
             let link = info_field(&info, "master_link_status");
             match link.as_deref() {

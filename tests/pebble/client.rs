@@ -9,26 +9,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use valkey_operator::limits::PEBBLE_EXEC_OUTPUT_BYTES_MAX;
 use valkey_operator::workload::pebble::{
-    Changes, CheckSpec, Client, Current, Exec, Layer, Level, NewFile, NoticesQuery, OnExit,
-    Override, PebbleError, Probe, ServiceSpec, ServicesAction, Startup,
+    Changes, CheckSpec, Client, Current, Exec, Layer, Level, NewFile, NoticesQuery, Override,
+    PebbleError, Probe, ServiceSpec, ServicesAction, Startup,
 };
 
 use super::daemon::{DEADLINE, Daemon, IMAGE_USER, is_root};
 
 fn service(command: &str) -> ServiceSpec {
-    ServiceSpec {
-        r#override: Override::Replace,
-        summary: "of a test".to_owned(),
-        command: command.to_owned(),
-        startup: Startup::Disabled,
-        requires: Vec::new(),
-        after: Vec::new(),
-        environment: BTreeMap::new(),
-        working_dir: None,
-        on_success: OnExit::Ignore,
-        on_failure: OnExit::Ignore,
-        kill_delay: Duration::from_millis(300),
-    }
+    ServiceSpec::when_told("of a test", command.to_owned(), Duration::from_millis(300))
 }
 
 fn layer(name: &str, spec: ServiceSpec) -> Layer {

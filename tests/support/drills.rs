@@ -53,11 +53,8 @@ impl Model {
                 return Err("not one primary".to_owned());
             };
             let info = self
-                .server(primary.address)
-                .and_then(|mut wire| wire.call(&["INFO", "replication"]))
-                .map_err(|error| error.to_string())?
-                .text()
-                .unwrap_or_default();
+                .replication(primary.address)
+                .map_err(|error| error.to_string())?;
             let mut replicas = info
                 .lines()
                 .filter(|line| line.starts_with("slave") && line.contains("state="));

@@ -436,6 +436,12 @@ impl Model {
         )
     }
 
+    /// Asks the server at an address for `INFO replication`; empty if it refuses to tell.
+    pub fn replication(&self, address: IpAddr) -> io::Result<String> {
+        let info = self.server(address)?.call(&["INFO", "replication"])?;
+        Ok(info.text().unwrap_or_default())
+    }
+
     /// Connects to the Sentinel at an address.
     pub fn sentinel(&self, address: IpAddr) -> io::Result<Wire> {
         let address = SocketAddr::new(address, SENTINEL_PORT);

@@ -301,15 +301,10 @@ fn refusal(mut reasons: Vec<String>) -> anyhow::Result<Answer> {
 
 /// Returns whether every Sentinel that answers names `unit`.
 fn told(seen: &Observation, unit: &UnitName) -> bool {
-    let answering = seen
-        .members()
-        .iter()
-        .filter(|member| seen.sentinel(member).is_some())
-        .count();
     seen.primary().as_ref() == Some(unit)
         && seen
             .host_of(unit)
-            .is_some_and(|host| seen.votes_for(host) == answering)
+            .is_some_and(|host| seen.votes_for(host) == seen.voices())
 }
 
 /// Looks again until all Sentinels that answer name the new primary, or it has taken too long.

@@ -9,7 +9,7 @@
 use std::path::Path;
 
 use super::words::command_line;
-use super::{OnExit, Override, PebbleError, ServiceSpec, Startup};
+use super::{PebbleError, ServiceSpec};
 use crate::limits::{POD_GRACE_LIMIT, SMALL_STOP_LIMIT};
 use crate::workload::{Launch, Service};
 
@@ -37,20 +37,13 @@ pub(super) fn service(mark: &Path) -> Result<ServiceSpec, PebbleError> {
             tenths.as_ref(),
         ],
     );
+    let command = command_line(&launch)?;
+    let summary = "lets the charm hand over before the pod ends";
     Ok(ServiceSpec {
-        r#override: Override::Replace,
-        summary: "lets the charm hand over before the pod ends".to_owned(),
-        command: command_line(&launch)?,
-        startup: Startup::Disabled,
-        requires: Vec::new(),
         after: [Service::Server, Service::Sentinel]
             .map(|service| service.name().to_owned())
             .into(),
-        environment: std::collections::BTreeMap::new(),
-        working_dir: None,
-        on_success: OnExit::Ignore,
-        on_failure: OnExit::Ignore,
-        kill_delay: POD_GRACE_LIMIT + SMALL_STOP_LIMIT,
+        ..ServiceSpec::when_told(summary, command, POD_GRACE_LIMIT + SMALL_STOP_LIMIT)
     })
 }
 

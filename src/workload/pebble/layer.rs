@@ -81,6 +81,26 @@ pub struct ServiceSpec {
     pub kill_delay: Duration,
 }
 
+impl ServiceSpec {
+    /// A service that runs when it is told to, and is not started again when it ends.
+    #[must_use]
+    pub fn when_told(summary: &str, command: String, kill_delay: Duration) -> Self {
+        Self {
+            r#override: Override::Replace,
+            summary: summary.to_owned(),
+            command,
+            startup: Startup::Disabled,
+            requires: Vec::new(),
+            after: Vec::new(),
+            environment: BTreeMap::new(),
+            working_dir: None,
+            on_success: OnExit::Ignore,
+            on_failure: OnExit::Ignore,
+            kill_delay,
+        }
+    }
+}
+
 /// What the result of a check is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

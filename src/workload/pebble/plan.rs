@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::words::command_line;
-use super::{
-    CheckSpec, Layer, Level, OnExit, Override, PebbleError, Probe, ServiceSpec, Startup, grace,
-};
+use super::{CheckSpec, Layer, Level, Override, PebbleError, Probe, ServiceSpec, Startup, grace};
 use crate::limits::{
     PEBBLE_CHECK_FAILURES, PEBBLE_CHECK_LIMIT, PEBBLE_CHECK_PERIOD, SERVER_STOP_LIMIT,
     SMALL_STOP_LIMIT, STOP_MARGIN,
@@ -19,18 +17,11 @@ pub(super) fn layer(service: Service, launch: &Launch, mark: &Path) -> Result<La
         Service::Server => SERVER_STOP_LIMIT + STOP_MARGIN,
         Service::Sentinel | Service::Watch => SMALL_STOP_LIMIT,
     };
+    let summary = format!("{service}, started and stopped by the charm");
     let spec = ServiceSpec {
-        r#override: Override::Replace,
-        summary: format!("{service}, started and stopped by the charm"),
-        command: command_line(launch)?,
-        startup: Startup::Disabled,
         requires: vec![grace::NAME.to_owned()],
-        after: Vec::new(),
         environment: launch.environment.iter().cloned().collect(),
-        working_dir: None,
-        on_success: OnExit::Ignore,
-        on_failure: OnExit::Ignore,
-        kill_delay: stop_limit,
+        ..ServiceSpec::when_told(&summary, command_line(launch)?, stop_limit)
     };
     // Never of level `alive`: a container would be killed that loads its data.
     let check = launch.serves.clone().map(|(host, port)| CheckSpec {

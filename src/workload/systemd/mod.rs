@@ -39,7 +39,7 @@ use super::pid_file::PidFile;
 use super::process::{end_in_time, ended_at_once, send};
 use super::server::{self, ServerBinary};
 use super::{
-    Backend, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus, Signal, Stop,
+    Backend, Build, Launch, Layout, ProcessWorkload, Running, Service, ServiceStatus, Signal, Stop,
     Stopped, WorkloadError,
 };
 use crate::limits::{KILL_WAIT, SERVICE_POLL, SERVICE_START_LIMIT, START_SETTLE};
@@ -512,11 +512,9 @@ impl Backend for SystemdWorkload {
     async fn fingerprint(
         &self,
         service: Service,
+        build: &Build,
         launch: &Launch,
-    ) -> Result<Option<String>, WorkloadError> {
-        let Some(build) = self.server().await?.build else {
-            return Ok(None);
-        };
+    ) -> Result<String, WorkloadError> {
         // Without the gate this is the gate: systemd has read the unit as it is written.
         let written = match &self.gate {
             None => files::read(&self.names.unit_file(service))?,
@@ -528,7 +526,7 @@ impl Backend for SystemdWorkload {
         };
         let process = of_process(&text, &self.names, self.layout());
         let digest = Sha256::digest([build.digest.as_bytes(), process.as_bytes()].concat());
-        Ok(Some(files::hex(&digest)))
+        Ok(files::hex(&digest))
     }
 
     async fn bound_logs(&self) -> Result<(), WorkloadError> {
