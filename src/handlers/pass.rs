@@ -134,7 +134,10 @@ async fn finish(
     let Outcome { mut seen, plan } = outcome;
     if failure.is_some() && !leaving {
         for step in planner::give_up(&seen) {
-            executor::execute(charm, &seen, &step).await?;
+            // A primary with a full disk refuses to delete the lease, which then ends by itself.
+            if let Err(error) = executor::execute(charm, &seen, &step).await {
+                warn!(error = format!("{error:#}"), "Cannot {step}");
+            }
         }
     }
     // What this hook writes counts already for what the leader decides in the same commit.

@@ -76,7 +76,8 @@ fn join(seen: &Observation) -> Plan {
     }
     match &seen.app.founding {
         Some(founding) if !founding.done => {
-            let reason = Reason::FounderNotReady(founding.unit.clone());
+            let waits = || Reason::FounderNotReady(founding.unit.clone());
+            let reason = data_away(seen).unwrap_or_else(waits);
             if seen.holds_turn() {
                 // The turn was granted before the decision: whoever is to serve needs it.
                 let steps = vec![Step::ReleaseTurn];
@@ -98,10 +99,19 @@ fn awaited(seen: &Observation) -> bool {
         && matches!(seen.naming(), Naming::Agreed { host, .. } if host == seen.local.address)
 }
 
+/// Returns that the data is on a storage that left with its unit, if so: only a person can go on.
+fn data_away(seen: &Observation) -> Option<Reason> {
+    let unit = seen.gone_with_data(seen.app.founding.as_ref()?)?;
+    Some(Reason::DataAway(unit.clone()))
+}
+
 /// Plans how a unit without the turn gets it.
 pub(super) fn ask_for_turn(seen: &Observation) -> Plan {
     let request = &seen.mine().data.turn;
     if request.wants == Some(TurnKind::Start) {
+        if let Some(reason) = data_away(seen) {
+            return Plan::Wait(reason);
+        }
         let holder = seen
             .turn_holder()
             .filter(|holder| **holder != seen.me)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     names::UnitName,
     observation::{Observation, Storage},
-    peer_data::{Founding, FoundingReason, UnitState},
+    peer_data::{Founding, FoundingReason, UnitData, UnitState},
     step::Step,
     turn::{self, Claim},
     view::{Naming, compare},
@@ -140,7 +140,9 @@ fn passed_on(seen: &Observation, current: &Founding) -> Option<Founding> {
 ///
 /// Only when every unit has said what it holds: a unit that has not might hold more.
 fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
-    if !seen.serving().is_empty() || seen.storage != Storage::Ready {
+    // Without its storage it may not know what itself holds.
+    let blind = seen.storage != Storage::Ready && seen.mine().data.position.is_none();
+    if !seen.serving().is_empty() || blind {
         return None;
     }
     // Whose record cannot be read might hold the most; its owner writes it again.
@@ -177,7 +179,7 @@ fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
     } else {
         FoundingReason::Found
     };
-    if reason == FoundingReason::Found && !members.is_empty() {
+    if reason == FoundingReason::Found && (!members.is_empty() || data_exists(seen, current)) {
         return None;
     }
     Some(Founding {
@@ -186,4 +188,13 @@ fn restore(seen: &Observation, current: &Founding) -> Option<Founding> {
         reason,
         done: false,
     })
+}
+
+/// Returns whether the deployment's data is on some storage, so that nobody may begin with nothing.
+///
+/// Either a unit is still here that holds it, leaving or not, or the copy that everybody was to start from
+/// went with its unit: then its storage has to come back, or a person has to say that it does not count.
+fn data_exists(seen: &Observation, current: &Founding) -> bool {
+    let holds = |data: &UnitData| data.state != UnitState::Left && data.position.is_some();
+    seen.gone_with_data(current).is_some() || seen.units.values().any(|unit| holds(&unit.data))
 }

@@ -7,18 +7,22 @@ use super::{
     Plan, gate,
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
-    observation::{Lease, Observation, Process, Role, Server, Storage, Users},
+    observation::{Lease, Observation, Process, Role, Server, Storage, Unit, Users},
     peer_data::UnitState,
     reason::Reason,
     repair,
     step::Step,
-    view::Naming,
+    view::{Naming, compare},
 };
 
 /// Plans the next steps of leaving.
 #[must_use]
 pub fn plan(seen: &Observation) -> Plan {
     let data = &seen.mine().data;
+    if data.state == UnitState::Detached && brings_the_data(seen) {
+        let steps = vec![Step::SetState(UnitState::Member)];
+        return Plan::act(steps, "its storage is back, with the data that others need");
+    }
     if matches!(data.state, UnitState::Left | UnitState::Detached) && stopped(seen) {
         return Plan::Settled;
     }
@@ -86,24 +90,48 @@ fn was_primary(seen: &Observation) -> bool {
     seen.recorded().is_some_and(|position| position.primary)
 }
 
+/// Returns the units that wait to join and stay.
+fn newcomers(seen: &Observation) -> impl Iterator<Item = (&UnitName, &Unit)> {
+    seen.units.iter().filter(|(name, unit)| {
+        let waits = matches!(unit.data.state, UnitState::New | UnitState::Detached);
+        **name != seen.me && !unit.dying && waits
+    })
+}
+
+/// Returns whether this unit was the last primary and has all that it needs to serve again.
+fn could_serve(seen: &Observation) -> bool {
+    let usable = seen.storage == Storage::Ready && seen.users == Users::Ready;
+    usable && seen.local.has_data && was_primary(seen)
+}
+
+/// Returns whether this unit, whose storage went and came back before it was removed, has the data that those
+/// who wait to join would begin without: it serves once more, for them to take over.
+///
+/// It needs no turn, since the leader lets nobody begin anew while this unit is here.
+fn brings_the_data(seen: &Observation) -> bool {
+    let less = |unit: &Unit| compare(unit.data.position.as_ref(), seen.recorded()).is_lt();
+    let mut waiting = newcomers(seen).peekable();
+    let needed = waiting.peek().is_some() && waiting.all(|(_, unit)| less(unit));
+    seen.mine().dying
+        && could_serve(seen)
+        && needed
+        && seen.members().is_empty()
+        && seen.serving().is_empty()
+}
+
 /// Plans for when no member stays: a unit that is about to join takes the data over first.
 ///
 /// Without it that unit would begin anew with nothing, while the data left with this one.
 fn last_to_go(seen: &Observation) -> Plan {
     // Storage that was detached may come back and hold less. A unit that lives on takes nothing
     // along: it keeps nobody waiting, and is waited for itself.
-    let newcomer = seen.units.iter().find(|(_, unit)| {
-        let waits = matches!(unit.data.state, UnitState::New | UnitState::Detached);
-        !unit.dying && waits && seen.mine().dying
-    });
-    let Some((newcomer, unit)) = newcomer else {
+    let Some((newcomer, unit)) = newcomers(seen).next().filter(|_| seen.mine().dying) else {
         return stop_only(seen);
     };
     if seen.local.server == Process::Stopped {
         // Nobody else has the data of the last primary: it serves once more, for the other to take over.
-        let usable = seen.storage == Storage::Ready && seen.users == Users::Ready;
         return match gate::plan(seen) {
-            plan @ Plan::Act { .. } if usable && seen.local.has_data && was_primary(seen) => plan,
+            plan @ Plan::Act { .. } if could_serve(seen) => plan,
             _ => stop_only(seen),
         };
     }

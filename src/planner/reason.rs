@@ -55,6 +55,8 @@ pub enum Reason {
     LeaseUnavailable,
     /// The founding unit has not started.
     FounderNotReady(UnitName),
+    /// The data is on a storage that left with this unit.
+    DataAway(UnitName),
     /// No primary that could be followed.
     NoPrimary,
     /// Not enough Sentinels answer to know who is primary.
@@ -111,6 +113,7 @@ impl Reason {
             | Self::UsersUnreadable(_)
             | Self::ForeignData(_)
             | Self::LastCopy(_)
+            | Self::DataAway(_)
             | Self::DiskTrouble(_)
             | Self::Detached => Severity::Blocked,
             Self::NoStorage
@@ -221,6 +224,10 @@ impl fmt::Display for Reason {
             Self::FounderNotReady(unit) => {
                 write!(f, "waiting for {unit} to start the first primary")
             }
+            Self::DataAway(unit) => write!(
+                f,
+                "the data left with the storage of {unit}: add a unit with that storage, or begin anew with action `confirm-data-source`"
+            ),
             Self::NoPrimary => f.write_str("waiting for a primary"),
             Self::TooFewSentinels { answering, needed } => {
                 write!(

@@ -412,9 +412,28 @@ fn the_leader_names_grants_and_frees() {
         ),
         // Everybody left, and new units came: the best recorded copy, or a new beginning.
         ("me=1 leader 1:N", "let valkey/1 serve (decision 2)"),
+        // The only copy went with its storage: a person decides.
+        ("me=1 leader chosen=0 1:N asks", ""),
+        // Whoever leaves still has the data.
+        ("me=1 leader 0:Xsd 1:N asks", "grant the turn to valkey/1"),
     ] {
         assert_eq!(show(case), expected, "{case}");
     }
+}
+
+#[test]
+fn data_that_is_away_is_said_where_it_is() {
+    let show = |text: &str| show(&plan(&seen(text)));
+    let away = "wait: the data left with the storage of valkey/0: add a unit with that storage, or begin anew with action `confirm-data-source`";
+    assert_eq!(show("me=1 chosen=0 1:N asks"), away);
+    assert_eq!(
+        show("me=1 chosen=0 turn=1 1:N"),
+        format!("act: give the turn back; {away}")
+    );
+    assert_eq!(
+        show("me=1 chosen=1 turn=1 1:N"),
+        "act: claim the data for decision 1; start the server as primary"
+    );
 }
 
 #[test]

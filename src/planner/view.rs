@@ -4,7 +4,7 @@ use super::{
     names::UnitName,
     numbers::majority,
     observation::{Lease, Monitor, Observation, Role, Sentinel, Server, Unit},
-    peer_data::{Position, UnitData, UnitState},
+    peer_data::{Founding, FoundingReason, Position, UnitData, UnitState},
     turn,
 };
 
@@ -303,13 +303,21 @@ impl Observation {
         if self.holds_turn() {
             return true;
         }
-        let members = self.members();
+        let members = self.belonging();
         let leaves = |unit: &UnitName| self.units.get(unit).is_some_and(|known| known.dying);
         let all_leave = members.iter().any(leaves)
             && members
                 .iter()
                 .all(|unit| leaves(unit) || self.server(unit).is_none());
         all_leave && self.mine().data.turn.wants.is_some() && self.turn_holder().is_none()
+    }
+
+    /// Returns the unit whose copy was to count in a decision that nobody carried out, if it is gone with it.
+    #[must_use]
+    pub fn gone_with_data<'a>(&self, decision: &'a Founding) -> Option<&'a UnitName> {
+        let has_copy = decision.reason != FoundingReason::Found;
+        let gone = !self.units.contains_key(&decision.unit);
+        (!decision.done && has_copy && gone).then_some(&decision.unit)
     }
 
     /// Returns whether this unit holds the turn, by what was committed before this hook.

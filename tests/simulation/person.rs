@@ -24,10 +24,12 @@ const PATIENCE: Millis = 90_000;
 /// Time between two looks.
 const LOOK: Millis = 5_000;
 
-/// Looks now and then whether somebody has to decide; only in lives in which a disk is lost.
+/// Looks now and then whether somebody has to decide; only in lives in which a disk is lost or taken away.
 pub async fn run(ctx: Ctx) {
     let calm_from = ctx.with(|world| {
-        let takes_disk = |(_, fault): &(Millis, Fault)| matches!(fault, Fault::LoseDisk { .. });
+        let takes_disk = |(_, fault): &(Millis, Fault)| {
+            matches!(fault, Fault::LoseDisk { .. } | Fault::DetachStorage { .. })
+        };
         let faults = &world.script.faults;
         let last = faults.iter().map(|(at, fault)| at + fault.duration()).max();
         last.filter(|_| faults.iter().any(takes_disk))
@@ -75,6 +77,8 @@ fn order(world: &mut World) {
             .then_with(|| answers(world, *one).cmp(&answers(world, *other)))
             .then_with(|| compare(first.as_ref(), second.as_ref()))
     });
+    // The data went with its storage: the deployment begins anew.
+    let best = best.or_else(|| world.juju.alive().into_iter().next());
     if let Some(best) = best
         && let Some(known) = world.juju.units.get_mut(&leader)
         && known.confirm.is_none()

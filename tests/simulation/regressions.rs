@@ -368,3 +368,38 @@ fn who_leaves_finds_a_unit_that_moved() {
         holds(script);
     }
 }
+
+/// The last member's storage went and came back, and it was removed: who waited to join began with nothing.
+#[test]
+fn nobody_begins_anew_while_a_unit_that_leaves_has_the_data() {
+    holds(
+        "seed=37052 units=2 juju=4.0
+         80000 remove-unit 0
+         100000 detach-storage 1 994
+         100000 add-unit
+         101000 remove-unit 1",
+    );
+}
+
+/// The last member was removed while its storage was away, with the data: who waited to join began with nothing.
+#[test]
+fn nobody_begins_anew_because_the_data_is_away() {
+    holds(
+        "seed=25503 units=2 juju=3.6
+         10000 agent-away 0 21000
+         10000 add-unit
+         20000 remove-unit 1
+         90000 detach-storage 0 13000
+         100000 remove-unit 0",
+    );
+}
+
+/// A hook failed because a primary with a full disk did not delete the lease, which would have ended by itself.
+#[test]
+fn a_lease_that_cannot_be_given_back_fails_no_hook() {
+    holds(
+        "seed=42427 units=5 juju=3.6
+         0 lose-disk 1 527
+         5000 full-disk 4 7000",
+    );
+}

@@ -85,7 +85,9 @@ pub fn decide(seen: &Observation, unit: &UnitName) -> Result<Order, String> {
                 .get(name)
                 .is_some_and(|known| known.data.position.is_some())
     };
-    if !holds(unit) {
+    // A copy that is gone with its unit: a person may let the deployment begin anew.
+    let anew = seen.gone_with_data(current).is_some() && !seen.units.keys().any(holds);
+    if !holds(unit) && !anew {
         return Err(match seen.units.keys().find(|other| holds(other)) {
             Some(other) => format!("{unit} holds no data that it told of; {other} does"),
             None => {
@@ -243,6 +245,16 @@ mod tests {
                 "me=2 leader 0:X 1:N 2:Rs names=0",
                 "valkey/1",
                 "no: valkey/1 holds no data that it told of; valkey/0 does",
+            ),
+            (
+                "me=1 leader chosen=0 1:N 2:N",
+                "valkey/2",
+                "write: valkey/2 generation 2",
+            ),
+            (
+                "me=1 leader chosen=0 1:N 2:Rs",
+                "valkey/1",
+                "no: valkey/1 holds no data that it told of; valkey/2 does",
             ),
             (
                 "me=0 leader founding=0 0:N 1:N",

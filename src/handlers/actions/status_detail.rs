@@ -353,6 +353,9 @@ const fn advice(reason: &Reason) -> Option<&'static str> {
             "grant the secret with `juju grant-secret`, or mend the one that `system-users` names",
         ),
         Reason::ForeignData(_) => Some("attach another storage, or empty this one"),
+        Reason::DataAway(_) => Some(
+            "add a unit with the storage that has the data (`juju storage`, `juju add-unit --attach-storage`); if it is lost, begin anew with action `confirm-data-source` on the leader",
+        ),
         Reason::BestCopyMissing(_) => Some(
             "bring the missing unit back; if that is impossible, decide with action `confirm-data-source` on the leader",
         ),
