@@ -100,3 +100,43 @@ fn storage_of_another_deployment_is_refused_and_nothing_in_it_changes() {
     // Nobody else is kept from anything.
     set("after");
 }
+
+#[test]
+fn nobody_begins_with_nothing_while_the_data_is_on_a_storage_that_went() {
+    let model = Model::deployed(1);
+    let primary = model.settled(1, A_UNIT).primary;
+    let mut wire = model.server(primary.address).expect("the server answers");
+    wire.call(&["SET", "kept", "here"]).unwrap();
+    drop(wire);
+    let storage = model.storage_of(&primary.name);
+    model.juju(&["detach-storage", &storage]);
+    model.wait_until("the storage is away", A_UNIT, || {
+        let (word, message) = shown(&model, "valkey", &primary.name);
+        (message.contains("storage detached"))
+            .then_some(())
+            .ok_or(format!("{word}: {message}"))
+    });
+    model.juju(&["add-unit", "valkey"]);
+    model.wait_until("the new unit waits for the old one", A_UNIT, || {
+        let (word, message) = shown(&model, "valkey", "valkey/1");
+        (word == "waiting")
+            .then_some(())
+            .ok_or(format!("{word}: {message}"))
+    });
+    model.juju(&["remove-unit", &primary.name]);
+    model.wait_until(
+        "the new unit says whose storage has the data",
+        A_UNIT,
+        || {
+            let (word, message) = shown(&model, "valkey", "valkey/1");
+            (word == "blocked" && message.contains(&format!("storage of {}", primary.name)))
+                .then_some(())
+                .ok_or(format!("{word}: {message}"))
+        },
+    );
+    model.juju(&["add-unit", "valkey", "--attach-storage", &storage]);
+    let settled = model.settled(2, A_UNIT * 2);
+    let mut wire = model.server(settled.primary.address).expect("it answers");
+    let kept = wire.call(&["GET", "kept"]).unwrap();
+    assert_eq!(kept.text().as_deref(), Some("here"));
+}
