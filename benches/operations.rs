@@ -69,7 +69,6 @@ fn main() {
 fn measure_handovers(model: &Model, writers: &Writers) {
     let mut gaps = Vec::new();
     for _ in 0..HANDOVERS {
-        model.acknowledged_by_all();
         let started = Instant::now();
         let ended = model.run("valkey/leader", "switchover", &[]);
         assert!(ended.completed(), "switchover: {}", ended.all());

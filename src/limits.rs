@@ -537,6 +537,11 @@ pub const HISTORY_MAX: usize = 200;
 
 // --- The actions ------------------------------------------------------------------------------
 
+/// Longest that action `switchover` waits for a replica that the primary has not heard of yet.
+///
+/// Replicas acknowledge once a second (Valkey's `replicationCron`); two of those, and the look itself.
+pub const SWITCHOVER_READY_LIMIT: Duration = Duration::from_secs(3);
+
 /// Longest that action `switchover` waits for all Sentinels to name the new primary.
 ///
 /// They are told at once; one that missed it hears it with the next hello, half a second later.

@@ -10,7 +10,7 @@ use std::{
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use super::{
-    model::{A_UNIT, Ended, Model, SERVER_PORT, Unit},
+    model::{Ended, Model, SERVER_PORT, Unit},
     oracles,
     wire::Wire,
 };
@@ -45,30 +45,8 @@ impl Model {
         )
     }
 
-    /// Waits until every replica has acknowledged something to its primary, which takes up to a second after a
-    /// hand-over; before that nobody can take over.
-    pub fn acknowledged_by_all(&self) {
-        self.wait_until("all replicas acknowledge", A_UNIT, || {
-            let [primary] = &oracles::primaries(self)[..] else {
-                return Err("not one primary".to_owned());
-            };
-            let info = self
-                .replication(primary.address)
-                .map_err(|error| error.to_string())?;
-            let mut replicas = info
-                .lines()
-                .filter(|line| line.starts_with("slave") && line.contains("state="));
-            if replicas.all(|line| line.contains("state=online") && !line.contains("offset=0,")) {
-                Ok(())
-            } else {
-                Err(info)
-            }
-        });
-    }
-
     /// Hands the role over, to `target` or to whom the charm chooses; the action has to complete.
     pub fn switch_over(&self, target: Option<&str>) -> Ended {
-        self.acknowledged_by_all();
         let parameter = target.map(|target| format!("target={target}"));
         let parameters: Vec<&str> = parameter.iter().map(String::as_str).collect();
         let ended = self.run("valkey/leader", "switchover", &parameters);

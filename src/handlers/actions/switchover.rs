@@ -8,7 +8,9 @@ use crate::{
     charm::Charm,
     executor, history,
     juju::hook_tools::LogLevel,
-    limits::{POLL_MAX, POLL_MIN, SWITCHOVER_SETTLE_LIMIT, TARGET_SILENCE_MAX_S},
+    limits::{
+        POLL_MAX, POLL_MIN, SWITCHOVER_READY_LIMIT, SWITCHOVER_SETTLE_LIMIT, TARGET_SILENCE_MAX_S,
+    },
     observer,
     planner::{
         Intent, Observation, Plan, Step, UnitName, invariants, observation::Lease,
@@ -206,11 +208,9 @@ fn furthest(seen: &Observation, from: &UnitName) -> Result<UnitName, String> {
 ///
 /// When a hook tool fails. What speaks against the hand-over is an answer and no error.
 pub async fn run(charm: &mut Charm, target: Option<&UnitName>) -> anyhow::Result<Answer> {
-    let seen = observer::look(charm, Intent::Look).await;
-    let probes = probe(charm, &seen).await;
-    let choice = match choose(&seen, &probes, target) {
-        Ok(choice) => choice,
-        Err(reasons) => return refusal(reasons),
+    let (seen, choice) = match chosen(charm, target).await {
+        (seen, Ok(choice)) => (seen, choice),
+        (_, Err(reasons)) => return refusal(reasons),
     };
     let step = Step::HandOver {
         from: choice.from.clone(),
@@ -284,6 +284,39 @@ pub async fn run(charm: &mut Charm, target: Option<&UnitName>) -> anyhow::Result
         )
         .await?;
     Answer::new(show(&outcome), &outcome)
+}
+
+/// Chooses, and waits a moment for a replica that only the primary has not heard of yet.
+async fn chosen(
+    charm: &Charm,
+    target: Option<&UnitName>,
+) -> (Observation, Result<Choice, Vec<String>>) {
+    let end = Instant::now() + SWITCHOVER_READY_LIMIT;
+    loop {
+        let seen = observer::look(charm, Intent::Look).await;
+        let probes = probe(charm, &seen).await;
+        let choice = choose(&seen, &probes, target);
+        let waits = choice.is_err() && comes_at_once(&seen, target);
+        if !waits || Instant::now() + POLL_MAX >= end {
+            return (seen, choice);
+        }
+        tokio::time::sleep(POLL_MAX).await;
+    }
+}
+
+/// Returns whether a replica that could take over has said that it is in sync, and the primary does not know it yet.
+///
+/// A replica acknowledges once a second; so it is in the first second after a hand-over.
+fn comes_at_once(seen: &Observation, target: Option<&UnitName>) -> bool {
+    let Some(from) = seen.primary() else {
+        return false;
+    };
+    let members = seen.members();
+    let mut units = members.iter().filter(|unit| match target {
+        Some(target) => *unit == target,
+        None => **unit != from,
+    });
+    units.any(|unit| seen.can_take_over(unit, &from).is_ok() && fit(seen, unit, &from).is_err())
 }
 
 fn refusal(mut reasons: Vec<String>) -> anyhow::Result<Answer> {

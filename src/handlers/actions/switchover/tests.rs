@@ -96,6 +96,29 @@ fn a_target_that_lags_is_refused_and_passed_over() {
 }
 
 #[test]
+fn only_what_the_primary_hears_of_within_a_second_is_waited_for() {
+    let mut attached = seen("me=0 0:P 1:R 2:R");
+    if let Some(Seen::Known(server)) = attached.servers.get_mut(&attached.me.clone()) {
+        server.replicas[0].online = false;
+    }
+    assert!(comes_at_once(&attached, target("valkey/1").as_ref()));
+    assert!(comes_at_once(&attached, None));
+    assert!(!comes_at_once(&attached, target("valkey/2").as_ref()));
+    for (case, wanted) in [
+        ("me=0 0:P 1:R 2:R", ""),
+        ("me=0 0:P 1:R 2:X", "valkey/2"),
+        ("me=0 0:P 1:R 2:Ro", "valkey/2"),
+        ("me=0 0:P 1:R 2:R", "valkey/0"),
+        ("me=1 0:X 1:R 2:R", ""),
+    ] {
+        assert!(
+            !comes_at_once(&seen(case), target(wanted).as_ref()),
+            "{case}"
+        );
+    }
+}
+
+#[test]
 fn a_primary_that_cannot_write_to_disk_may_hand_over() {
     let mut seen = seen("me=0 0:P 1:R 2:R");
     if let Some(Seen::Known(server)) = seen.servers.get_mut(&seen.me.clone()) {
