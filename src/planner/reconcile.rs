@@ -5,7 +5,7 @@ use super::{
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
     observation::{Lease, Observation, Process, Role, Server, Storage, Users},
-    peer_data::{TurnKind, UnitState},
+    peer_data::{Position, TurnKind, UnitState},
     reason::{Reason, Severity},
     refresh, repair,
     step::Step,
@@ -140,6 +140,14 @@ fn join(seen: &Observation, server: &Server) -> Plan {
         }
         return found(seen);
     };
+    // What is not surely held by the other stays, even if nobody else has heard of it.
+    let empty = server.offset == 0 && server.keys == 0;
+    let covers = |theirs: &Position| {
+        empty || theirs.history == server.history && theirs.offset >= server.offset
+    };
+    if let Some(yielded) = gate::yield_turn(seen, covers) {
+        return yielded;
+    }
     if let Some(wait) = gate::lease_first(seen) {
         return wait;
     }
