@@ -4,7 +4,6 @@
 //! A plan ends where knowledge ends: after a hand-over nobody knows the primary, so the next look
 //! decides the rest. Every step is safe to repeat, since a hook may be cut off after any of them.
 
-mod copies;
 pub mod fence;
 mod forgetting;
 mod gate;
@@ -39,8 +38,6 @@ mod refresh_tests;
 mod simulation;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod waiting_tests;
 
 use serde::{Deserialize, Serialize};
 
