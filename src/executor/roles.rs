@@ -98,7 +98,8 @@ fn plan(
     to: &UnitName,
     leaving: bool,
 ) -> anyhow::Result<HandoverPlan> {
-    let members = seen.members();
+    // Who has joined since this hook read the databags votes, and has to be told.
+    let members = seen.belonging();
     let target = endpoint(
         seen.host_of(to).context("the target has no address")?,
         SERVER_PORT,
@@ -113,13 +114,7 @@ fn plan(
         .filter(|unit| seen.monitor(unit).is_some())
         .count();
     let mut plan = HandoverPlan::new(from, target, others, sentinels);
-    plan.leaving = endpoints(
-        seen,
-        members
-            .iter()
-            .filter(|unit| seen.units.get(unit).is_some_and(|known| known.dying)),
-        SERVER_PORT,
-    )?;
+    plan.leaving = endpoints(seen, &seen.leavers(), SERVER_PORT)?;
     // Without a majority the Sentinels cannot elect anybody either, so nobody competes; a unit
     // that leaves must not depend on peers that are gone.
     plan.allow_minority = leaving && answering < majority(members.len());
@@ -167,7 +162,7 @@ pub(super) async fn complete(
         seen.host_of(to).context("the primary has no address")?,
         SERVER_PORT,
     )?;
-    let sentinels = endpoints(seen, &seen.members(), SENTINEL_PORT)?;
+    let sentinels = endpoints(seen, &seen.belonging(), SENTINEL_PORT)?;
     // Where too few Sentinels are left for a vote, only the order of a person counts.
     let ordered = seen.app.founding.as_ref().is_some_and(|founding| {
         founding.reason == FoundingReason::Override && !founding.done && founding.unit == *to

@@ -85,9 +85,37 @@ fn join(seen: &Observation) -> Plan {
             }
             Plan::Wait(reason)
         }
-        Some(_) => Plan::Wait(Reason::NoPrimary),
+        Some(_) => {
+            // What stands beside the data after an orderly stop is all that it holds.
+            let known = !seen.local.has_data || seen.recorded().is_some_and(|last| last.clean);
+            let here = seen.recorded();
+            yield_turn(seen, |theirs| known && compare(Some(theirs), here).is_gt())
+                .unwrap_or(Plan::Wait(Reason::NoPrimary))
+        }
         None => Plan::Wait(Reason::NotFounded),
     }
+}
+
+/// Plans how the turn is given up while nobody serves, to somebody who asks for it and whose data `holds_more` than what
+/// is here: it may be the one that everybody waits for. Nothing when there is nobody.
+///
+/// What units hold is in one order, so that no two of them give the turn to each other.
+pub(super) fn yield_turn(
+    seen: &Observation,
+    holds_more: impl Fn(&Position) -> bool,
+) -> Option<Plan> {
+    if !seen.holds_turn() || !seen.serving().is_empty() {
+        return None;
+    }
+    let (fuller, _) = seen.units.iter().find(|(name, unit)| {
+        let waits = !unit.dying && unit.data.turn.wants == Some(TurnKind::Start);
+        let position = unit.data.position.as_ref();
+        **name != seen.me && waits && position.is_some_and(&holds_more)
+    })?;
+    Some(Plan::ActAndWait {
+        steps: vec![Step::ReleaseTurn],
+        reason: Reason::BestCopyMissing(fuller.clone()),
+    })
 }
 
 /// Returns whether the members wait for this unit: it was the primary when it left, and a majority of them still
@@ -139,7 +167,7 @@ pub(super) fn lease_first(seen: &Observation) -> Option<Plan> {
 }
 
 /// Returns the generation of a founding decision that this unit has still to carry out.
-pub(super) fn decision_for_me(seen: &Observation) -> Option<u64> {
+fn decision_for_me(seen: &Observation) -> Option<u64> {
     let founding = seen.app.founding.as_ref()?;
     let carried_out = seen
         .local

@@ -64,10 +64,10 @@ impl Observation {
         (majority(answering.max(1)) - 1).min(online)
     }
 
-    /// Returns the hosts of the members: one of them takes writes, whoever is primary by then.
+    /// Returns the hosts of the units that belong to the set: one of them takes writes, whoever is primary by then.
     #[must_use]
     pub fn member_hosts(&self) -> Vec<String> {
-        self.members()
+        self.belonging()
             .iter()
             .filter_map(|unit| self.host_of(unit))
             .map(str::to_owned)

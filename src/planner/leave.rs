@@ -6,8 +6,8 @@
 use super::{
     Plan, gate,
     names::UnitName,
-    numbers::{min_replicas_to_write, sentinel_quorum},
-    observation::{Lease, Observation, Process, Role, Server, Storage, Unit, Users},
+    numbers::{majority, min_replicas_to_write, sentinel_quorum},
+    observation::{Lease, Monitor, Observation, Process, Role, Server, Storage, Unit, Users},
     peer_data::UnitState,
     reason::Reason,
     repair,
@@ -69,6 +69,9 @@ pub fn plan(seen: &Observation) -> Plan {
         return part(seen, &remaining, &staying);
     }
     if seen.local.sentinel == Process::Running {
+        if let Some(wait) = untold(seen, &remaining) {
+            return wait;
+        }
         return Plan::act(vec![Step::StopSentinel], "the server is stopped");
     }
     if let Some(plan) = forget(seen, &remaining) {
@@ -138,6 +141,9 @@ fn last_to_go(seen: &Observation) -> Plan {
     if seen.lease == Lease::Mine {
         return Plan::act(vec![Step::ReleaseLease], "a unit that joins needs it");
     }
+    if let Some(plan) = serve_on(seen) {
+        return plan;
+    }
     // Juju shows a hook the databags as they were when it first read them; a Sentinel that nobody
     // has heard of is the newcomer's. Only the next run of the hook can hand over to it.
     let stranger = seen.monitor(&seen.me).is_some_and(|monitor| {
@@ -152,6 +158,17 @@ fn last_to_go(seen: &Observation) -> Plan {
     Plan::Poll(Reason::LastCopy(format!(
         "{newcomer} has not joined yet and would begin without the data; wait until it has, or remove it too"
     )))
+}
+
+/// Plans what a member would do that stays: a newcomer can join only where somebody serves.
+fn serve_on(seen: &Observation) -> Option<Plan> {
+    let server = seen.server(&seen.me)?;
+    let unheard = seen.local.sentinel == Process::Stopped && seen.local.has_sentinel_file;
+    if unheard && seen.serving().is_empty() {
+        let step = gate::sentinel_of_this_unit(seen, false);
+        return Some(Plan::act(vec![step], "its vote is needed again"));
+    }
+    repair::plan(seen, server).filter(|plan| matches!(plan, Plan::Act { .. }))
 }
 
 /// Plans an orderly stop without telling anybody.
@@ -245,8 +262,11 @@ fn lease(seen: &Observation) -> Option<Plan> {
             if seen.failing_over() {
                 return Some(Plan::Poll(Reason::FailingOver));
             }
+            let belonging = seen.belonging();
             if let Some(joining) = seen.turn_holder().filter(|holder| {
+                // It may have joined since this hook read the databags.
                 **holder != seen.me
+                    && !belonging.contains(holder)
                     && seen
                         .units
                         .get(holder)
@@ -306,6 +326,9 @@ fn part(seen: &Observation, remaining: &[UnitName], staying: &[UnitName]) -> Pla
             if let Some(wait) = without_primary(seen, server, staying) {
                 return wait;
             }
+            if let Some(wait) = untold(seen, remaining) {
+                return wait;
+            }
             // The fence falls first: with this replica gone the primary could miss it.
             let fence = min_replicas_to_write(remaining.len());
             let lower: Vec<UnitName> = remaining
@@ -330,6 +353,26 @@ fn part(seen: &Observation, remaining: &[UnitName], staying: &[UnitName]) -> Pla
     }
 }
 
+/// Returns what has to be waited for while most of the Sentinels that stay still name this unit, which handed over.
+///
+/// The local Sentinel tells them; without that they would wait for this unit's for ever.
+fn untold(seen: &Observation, remaining: &[UnitName]) -> Option<Plan> {
+    let primary = seen.primary().filter(|primary| *primary != seen.me)?;
+    // It has nothing to tell, or is stopped.
+    let knows = seen
+        .monitor(&seen.me)
+        .is_some_and(|mine| Some(mine.primary.as_str()) == seen.host_of(&primary));
+    let monitors: Vec<&Monitor> = remaining
+        .iter()
+        .filter_map(|unit| seen.monitor(unit))
+        .collect();
+    let unaware = monitors
+        .iter()
+        .filter(|monitor| monitor.primary == seen.local.address)
+        .count();
+    (knows && unaware >= majority(monitors.len())).then_some(Plan::Poll(Reason::FailingOver))
+}
+
 /// Returns what a replica has to wait for because no primary serves; nothing when it may leave.
 ///
 /// While a majority of Sentinels answers, one of them will promote a replica: leaving before would
@@ -340,7 +383,7 @@ fn without_primary(seen: &Observation, server: &Server, staying: &[UnitName]) ->
     }
     if !matches!(seen.naming(), Naming::TooFew { .. }) {
         let to = seen
-            .best_replica()
+            .fullest_replica()
             .filter(|_| repair::overdue(seen) && seen.serving().is_empty());
         return Some(to.map_or(Plan::Poll(Reason::FailingOver), |to| {
             Plan::act(vec![Step::Promote { to }], "the primary stays away")

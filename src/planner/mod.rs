@@ -4,6 +4,7 @@
 //! A plan ends where knowledge ends: after a hand-over nobody knows the primary, so the next look
 //! decides the rest. Every step is safe to repeat, since a hook may be cut off after any of them.
 
+mod copies;
 pub mod fence;
 mod forgetting;
 mod gate;
@@ -38,6 +39,8 @@ mod refresh_tests;
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiting_tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use super::{
     names::UnitName,
     numbers::{min_replicas_to_write, sentinel_quorum},
     observation::{Lease, Observation, Process, Role, Server, Storage, Users},
-    peer_data::{TurnKind, UnitState},
+    peer_data::{Position, TurnKind, UnitState},
     reason::{Reason, Severity},
     refresh, repair,
     step::Step,
@@ -140,9 +140,13 @@ fn join(seen: &Observation, server: &Server) -> Plan {
         }
         return found(seen);
     };
-    // Whom it was to join is gone for good: the restart gate lets it serve what it has.
-    if gate::decision_for_me(seen).is_some() {
-        return Plan::act(vec![Step::StopServer], "the leader decided that it serves");
+    // What is not surely held by the other stays, even if nobody else has heard of it.
+    let empty = server.offset == 0 && server.keys == 0;
+    let covers = |theirs: &Position| {
+        empty || theirs.history == server.history && theirs.offset >= server.offset
+    };
+    if let Some(yielded) = gate::yield_turn(seen, covers) {
+        return yielded;
     }
     if let Some(wait) = gate::lease_first(seen) {
         return wait;
@@ -183,8 +187,7 @@ fn join(seen: &Observation, server: &Server) -> Plan {
     if !steps.is_empty() {
         return Plan::act(steps, "first sync is complete");
     }
-    // By the processes, too: the databag of a member can be older than what it has become.
-    if let Some(wait) = discovered(seen, &seen.belonging()) {
+    if let Some(wait) = discovered(seen, &members) {
         return wait;
     }
     Plan::act(joined(seen), "every active Sentinel knows this unit")

@@ -149,7 +149,7 @@ fn holds_the_most(seen: &Observation, server: &Server, missing: Option<&UnitName
         && lived_on
         && all_there
         && matches!(server.role, Role::Replica { syncing: None, .. })
-        && seen.best_replica().as_ref() == Some(&seen.me)
+        && seen.fullest_replica().as_ref() == Some(&seen.me)
 }
 
 /// The Sentinels name different primaries: usually until the next hello.
@@ -205,7 +205,7 @@ fn not_serving(seen: &Observation, named: &UnitName) -> Plan {
                 server.priority > 0 && matches!(server.role, Role::Replica { syncing: None, .. })
             });
             let to = Some(named.clone()).filter(|_| whole);
-            match to.or_else(|| seen.best_replica()) {
+            match to.or_else(|| seen.fullest_replica()) {
                 Some(to) if to == seen.me || seen.leader => {
                     Plan::act(vec![Step::Promote { to }], "nobody serves")
                 }
@@ -227,7 +227,7 @@ fn gone(seen: &Observation, server: &Server, host: &str) -> Plan {
     if holds_the_most(seen, server, missing.as_ref()) {
         return Plan::act(vec![Step::SetPromotable(true)], "nobody holds more");
     }
-    match seen.best_replica().filter(|_| overdue(seen)) {
+    match seen.fullest_replica().filter(|_| overdue(seen)) {
         Some(to) if to == seen.me || seen.leader => {
             Plan::act(vec![Step::Promote { to }], "the primary stays away")
         }
@@ -247,7 +247,11 @@ fn begin_anew(seen: &Observation) -> Plan {
 
 /// Returns whether this unit is the only member, and `host` is none of any unit.
 pub(super) fn names_nobody(seen: &Observation, host: &str) -> bool {
-    let known = seen.units.values().all(|unit| unit.data.address.is_some());
+    // Its Sentinel would list the one that was elected, or that it handed the role to.
+    let alone = seen
+        .monitor(&seen.me)
+        .is_some_and(|monitor| monitor.others.is_empty());
+    let known = alone || seen.units.values().all(|unit| unit.data.address.is_some());
     seen.members() == [seen.me.clone()]
         && seen.voters() == 1
         && known
@@ -268,7 +272,7 @@ fn removed(seen: &Observation) -> Option<Plan> {
         .iter()
         .filter_map(|unit| seen.monitor(unit))
         .any(|monitor| monitor.down && monitor.down_for_ms >= OUTAGE_PATIENCE_MS);
-    match seen.best_replica() {
+    match seen.fullest_replica() {
         // The leader may be one that waits to join.
         Some(to) if (to == seen.me || seen.leader) && long_gone => Some(Plan::act(
             vec![Step::Promote { to }],

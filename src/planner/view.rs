@@ -309,9 +309,7 @@ impl Observation {
             && members
                 .iter()
                 .all(|unit| leaves(unit) || self.server(unit).is_none());
-        // One that leaves has no use for its turn, and its hook may fail until somebody has joined.
-        let free = self.turn_holder().is_none_or(leaves);
-        all_leave && self.mine().data.turn.wants.is_some() && free
+        all_leave && self.mine().data.turn.wants.is_some() && self.turn_holder().is_none()
     }
 
     /// Returns the unit whose copy was to count in a decision that nobody carried out, if it is gone with it.
@@ -432,21 +430,14 @@ impl Observation {
             .or(following)
     }
 
-    /// Returns the best copy among the replicas that answer, for when the primary is gone.
+    /// Returns the best copy among the replicas that answer, for when the primary is gone: one that is promotable, or
+    /// else the one whose record says the most.
     #[must_use]
     pub fn best_replica(&self) -> Option<UnitName> {
-        self.members()
+        self.copies()
             .into_iter()
-            .filter(|unit| *unit != self.me || self.server(unit).is_some())
-            .filter(|unit| self.units.get(unit).is_some_and(|known| !known.dying))
             .filter_map(|unit| {
                 let server = self.server(&unit)?;
-                let Role::Replica { syncing: None, .. } = server.role else {
-                    return None;
-                };
-                if server.loading.is_some() {
-                    return None;
-                }
                 // A replica that was never made promotable since it started may lack data that
                 // one which was has; its own record tells how far it had come.
                 let recorded = self

@@ -12,8 +12,6 @@
     reason = "the states of a model are made of many small facts"
 )]
 
-mod cuts;
-mod founding;
 mod hook;
 mod memo;
 mod model;

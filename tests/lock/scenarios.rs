@@ -10,7 +10,7 @@ use crate::{
     memo::Memo,
     model::{ALWAYS, Lock},
     progress,
-    world::{App, Bag, Budget, Cut, Founder, Id, Life, Mark, State, Unit, Units, Why, World},
+    world::{Bag, Budget, Id, Life, State, Unit, Units, World},
 };
 
 /// The planner's own functions, and the executor as it is.
@@ -53,10 +53,6 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
                 sentinel: joined,
                 quorum: if joined { members / 2 + 1 } else { 0 },
                 data: joined,
-                mark: joined.then_some(Mark {
-                    deployment: 0,
-                    generation: 1,
-                }),
                 clean: false,
                 lease: None,
                 hook: None,
@@ -65,16 +61,7 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
         .collect();
     World {
         units,
-        app: App {
-            turn: None,
-            founder: Some(Founder {
-                unit: 0,
-                generation: 1,
-                reason: Why::Found,
-                done: true,
-            }),
-            deployment: Some(0),
-        },
+        turn: None,
         leader: Some(0),
         primary: 0,
         listed: Units::of(0..members),
@@ -82,11 +69,6 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
         budget,
         to_remove: Units::default(),
         to_force: Units::default(),
-        cut: Cut::default(),
-        silent: Units::default(),
-        displaced: None,
-        broken_storage: Units::default(),
-        founded: Units::default(),
         broken: std::collections::BTreeSet::new(),
     }
 }
@@ -106,18 +88,18 @@ pub fn lock(start: World) -> Lock {
 }
 
 /// Whether the larger bounds are asked for.
-pub fn large() -> bool {
+fn large() -> bool {
     std::env::var_os("VALKEY_LOCK_LARGE").is_some()
 }
 
 /// Checks all properties and progress; prints what it took.
-pub fn check(name: &str, lock: &Lock) {
+fn check(name: &str, lock: &Lock) {
     safe(name, lock);
     progresses(name, lock);
 }
 
 /// Checks that nothing happens that must never happen.
-pub fn safe(name: &str, lock: &Lock) {
+fn safe(name: &str, lock: &Lock) {
     let begun = Instant::now();
     let checker = lock.clone().checker().threads(2).spawn_bfs().join();
     println!(
@@ -130,22 +112,15 @@ pub fn safe(name: &str, lock: &Lock) {
     );
     for (property, path) in checker.discoveries() {
         println!("broken: {property}");
-        let (worlds, events): (Vec<World>, Vec<_>) = path.into_vec().into_iter().unzip();
-        for event in events.into_iter().flatten() {
+        for event in path.into_actions() {
             println!("   {event:?}");
-        }
-        for world in &worlds[worlds.len().saturating_sub(2)..] {
-            println!("{:?} listed {:?}", world.app, world.listed);
-            for unit in &world.units {
-                println!("{unit:?}");
-            }
         }
     }
     checker.assert_properties();
 }
 
 /// Checks that everything can still be settled from everywhere.
-pub fn progresses(name: &str, lock: &Lock) {
+fn progresses(name: &str, lock: &Lock) {
     let begun = Instant::now();
     let progress = progress::check(lock);
     println!(
@@ -166,8 +141,8 @@ pub fn progresses(name: &str, lock: &Lock) {
             println!("   {event:?}");
         }
         println!(
-            "{:?} leader {:?} primary {} listed {:?}",
-            end.app, end.leader, end.primary, end.listed
+            "turn {:?} leader {:?} primary {} listed {:?}",
+            end.turn, end.leader, end.primary, end.listed
         );
         for unit in &end.units {
             println!("{unit:?}");

@@ -56,6 +56,77 @@ fn who_leaves_knows_a_unit_that_came_back_while_it_waited() {
     );
 }
 
+/// Who left handed over to a unit of whose joining it had not read, did not tell its Sentinel, and stopped: the new
+/// primary waited for the old one's vote for ever, and the old one for the end of the joining.
+#[test]
+fn who_leaves_tells_the_sentinel_of_who_has_just_joined() {
+    for script in [
+        "seed=12019 units=1 juju=3.6
+         139000 add-unit
+         139633 cut-pair 0 1 1322
+         140000 remove-unit 0",
+        "seed=43501 units=1 juju=4.0
+         22671 remove-unit 0
+         37000 add-unit
+         51000 add-unit
+         52538 remove-unit 1",
+    ] {
+        holds(script);
+    }
+}
+
+/// A new unit had the turn and found nobody to join, while the unit with the data waited for the turn.
+#[test]
+fn a_newcomer_does_not_keep_the_turn_from_the_unit_with_the_data() {
+    for script in [
+        "seed=14081 units=2 juju=4.0
+         65000 cut-pair 0 1 1000
+         65000 detach-storage 0 833
+         70000 add-unit",
+        "seed=47421 units=2 juju=4.0
+         71815 add-unit
+         72841 force-remove 1
+         80000 detach-storage 0 788",
+    ] {
+        holds(script);
+    }
+}
+
+/// The last member was to leave and did not serve: it waited for a newcomer, which waited for a primary.
+#[test]
+fn the_last_to_go_serves_for_the_newcomer_that_it_waits_for() {
+    for script in [
+        "seed=19387 units=1 juju=3.6
+         20000 move-address 0 544
+         20000 add-unit
+         20000 remove-unit 0",
+        "seed=25395 units=2 juju=silent
+         70000 force-remove 0
+         70000 add-unit
+         90000 remove-unit 1",
+        "seed=25395 units=2 juju=silent
+         74617 remove-unit 1
+         74653 remove-unit 1
+         74778 force-remove 0
+         74960 add-unit",
+    ] {
+        holds(script);
+    }
+}
+
+/// The replica that was promotable held less than two that had been cut off: it was to be promoted, and each time
+/// that was refused.
+#[test]
+fn a_promotable_replica_that_holds_less_keeps_nobody_from_serving() {
+    holds(
+        "seed=37327 units=5 juju=3.6
+         130000 remove-unit 4
+         165000 freeze-server 3 7000
+         165000 detach-storage 3 541
+         170000 lose-machine 2 5000",
+    );
+}
+
 /// The leader took a member at a new address for a ghost and reset Sentinels for minutes.
 #[test]
 fn a_member_at_a_new_address_is_no_ghost() {

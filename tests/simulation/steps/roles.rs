@@ -50,7 +50,7 @@ pub async fn follow(run: &Run, primary: &str) -> Result<(), Trouble> {
 }
 
 fn plan(seen: &Observation, from: String, to: &UnitName, leaving: bool) -> Option<Handover> {
-    let members = seen.members();
+    let members = seen.belonging();
     let target = seen.host_of(to)?.to_owned();
     let hosts = seen.member_hosts();
     let others = hosts
@@ -62,9 +62,9 @@ fn plan(seen: &Observation, from: String, to: &UnitName, leaving: bool) -> Optio
         .iter()
         .filter(|unit| seen.monitor(unit).is_some())
         .count();
-    let leavers = members
+    let leavers = seen
+        .leavers()
         .iter()
-        .filter(|unit| seen.units.get(unit).is_some_and(|known| known.dying))
         .filter_map(|unit| seen.host_of(unit))
         .map(str::to_owned)
         .collect();
