@@ -55,26 +55,35 @@ pub(super) async fn apply_settings(charm: &Charm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the local server follow the primary, if that still is one.
+/// Lets the local server follow the primary, if that still is one; a displaced one does so while that is silent, too.
 pub(super) async fn follow(charm: &Charm, primary: &str) -> anyhow::Result<()> {
     let credentials = credentials(charm)?;
     anyhow::ensure!(
         primary != charm.juju.address,
         "a server cannot follow itself"
     );
-    // Between the look and now the role may have moved on; following a replica would build a chain.
-    let other = server_client(primary, credentials)
-        .await?
-        .replication()
-        .await?;
-    anyhow::ensure!(
-        other.role == crate::valkey::Role::Primary,
-        "{primary} is no primary any more"
-    );
     let client = server_client(&charm.juju.address, credentials).await?;
+    let displaced = client.replication().await?.role == crate::valkey::Role::Primary;
+    // Between the look and now the role may have moved on; following a replica would build a chain.
+    // What replaced a displaced primary may be silent: it serves no more all the same.
+    let other = async {
+        let other = server_client(primary, credentials).await?;
+        anyhow::Ok(other.replication().await?.role)
+    };
+    match other.await {
+        Ok(role) => anyhow::ensure!(
+            role == crate::valkey::Role::Primary,
+            "{primary} is no primary any more"
+        ),
+        Err(error) if displaced => warn!(
+            primary,
+            error = format!("{error:#}"),
+            "The new primary does not answer; followed all the same"
+        ),
+        Err(error) => return Err(error),
+    }
     // What this server accepted as a displaced primary goes; a full sync makes it promotable again.
     client.config_set(&[("replica-priority", "0")]).await?;
-    let displaced = client.replication().await?.role == crate::valkey::Role::Primary;
     client
         .replicaof(Some(&endpoint(primary, SERVER_PORT)?))
         .await?;

@@ -215,6 +215,15 @@ impl Held {
     }
 }
 
+/// Returns how many replicas of a primary count for its fence.
+pub(super) fn good_replicas(server: &Server) -> usize {
+    server
+        .replicas
+        .iter()
+        .filter(|replica| replica.online && replica.lag_s <= TARGET_SILENCE_MAX_S)
+        .count()
+}
+
 /// Returns whether the fence of the local server is held for a good reason, so that nobody else lowers it to `fence`.
 #[must_use]
 pub(super) fn is_held(seen: &Observation, server: &Server, fence: usize) -> bool {
@@ -222,11 +231,7 @@ pub(super) fn is_held(seen: &Observation, server: &Server, fence: usize) -> bool
     if !primary || server.min_replicas != Some(FENCE_HELD) {
         return false;
     }
-    let good = server
-        .replicas
-        .iter()
-        .filter(|replica| replica.online && replica.lag_s <= TARGET_SILENCE_MAX_S)
-        .count();
+    let good = good_replicas(server);
     let voice = |monitor: Option<&Monitor>| {
         monitor.map_or(Voice::Silent, |monitor| {
             Voice::of(

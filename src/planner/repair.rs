@@ -1,8 +1,9 @@
 //! Repairs of who follows whom: only on the word of a majority of Sentinels and of the servers themselves.
 
 use super::{
-    Plan,
+    Plan, fence,
     names::UnitName,
+    numbers::min_replicas_to_write,
     observation::{Monitor, Observation, Role, Server},
     peer_data::FoundingReason,
     reason::Reason,
@@ -179,16 +180,32 @@ fn follow_named(server: &Server, host: &str) -> Option<Plan> {
         primary: host.to_owned(),
     };
     match &server.role {
-        // Displaced: what it accepted since then exists nowhere else, so it is kept.
-        Role::Primary => Some(Plan::act(
-            vec![Step::KeepAside, follow],
-            "another unit is primary",
-        )),
+        Role::Primary => Some(step_down(host)),
         Role::Replica { of, .. } if of != host => {
             Some(Plan::act(vec![follow], "it followed another"))
         }
         Role::Replica { .. } => None,
     }
+}
+
+/// What a displaced primary accepted since then exists nowhere else, so it is kept.
+fn step_down(host: &str) -> Plan {
+    let follow = Step::Follow {
+        primary: host.to_owned(),
+    };
+    Plan::act(vec![Step::KeepAside, follow], "another unit is primary")
+}
+
+/// Returns whether this unit's server is a primary that a majority has replaced in a later configuration.
+///
+/// It takes no writes, since too few follow it. While it says that it is a primary, no Sentinel knows whether it
+/// may be promoted, and takes it for a replica that may: over one that holds more.
+fn was_replaced(seen: &Observation, server: &Server) -> bool {
+    let fenced = fence::good_replicas(server) < min_replicas_to_write(seen.members().len());
+    let earlier = seen
+        .recorded()
+        .is_some_and(|position| position.primary && position.epoch < seen.epoch());
+    server.role == Role::Primary && fenced && earlier
 }
 
 /// The named primary is a replica: a hand-over stopped half-way, or a promotion never happened.
@@ -220,6 +237,9 @@ fn not_serving(seen: &Observation, named: &UnitName) -> Plan {
 ///
 /// The best copy sees to it itself, so that nobody depends on a leader that may be gone too.
 fn gone(seen: &Observation, server: &Server, host: &str) -> Plan {
+    if was_replaced(seen, server) {
+        return step_down(host);
+    }
     if !seen.serving().is_empty() {
         return Plan::Poll(Reason::NoPrimary);
     }

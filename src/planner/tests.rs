@@ -4,7 +4,7 @@ use super::{
     Observation, Plan, Step,
     fixture::{monitor_of, seen},
     invariants, leader,
-    observation::{Lease, Seen},
+    observation::{Attached, Lease, Seen, Server},
     plan,
 };
 use crate::limits::FENCE_HELD;
@@ -213,6 +213,55 @@ fn roles_are_repaired_on_the_word_of_a_majority() {
         show(&plan(&displaced)),
         "act: keep the data set aside; follow 10.0.0.0"
     );
+}
+
+#[test]
+fn a_primary_that_was_replaced_steps_down_although_the_new_one_is_silent() {
+    // 0 was the primary of configuration 1 and is back from a cut; 1 was elected in 2, and is silent by now.
+    let replaced = || {
+        let mut seen = seen("me=0 names=1 0:P 1:X 2:Ro");
+        for unit in [0, 2] {
+            monitor_of(&mut seen, &super::fixture::unit(unit)).epoch = 2;
+        }
+        with_server(&mut seen, 0, |server| server.replicas.clear());
+        seen
+    };
+    let down = "act: keep the data set aside; follow 10.0.0.1";
+    let waits = "poll: waiting for a primary";
+    assert_eq!(show(&plan(&replaced())), down);
+    // The replica of the new one does not wait for it.
+    let mut other = replaced();
+    other.me = super::fixture::unit(2);
+    other.local.address = "10.0.0.2".to_owned();
+    assert_eq!(show(&plan(&other)), waits);
+    // Somebody follows it, so that it may have accepted writes.
+    let mut followed = replaced();
+    with_server(&mut followed, 0, |server| {
+        server.replicas = vec![Attached {
+            host: "10.0.0.2".to_owned(),
+            online: true,
+            offset: 100,
+            lag_s: 1,
+        }];
+    });
+    assert_eq!(show(&plan(&followed)), waits);
+    // It was promoted, and the Sentinels were not told: nothing is newer than that.
+    let mut promoted = replaced();
+    for unit in [0, 2] {
+        monitor_of(&mut promoted, &super::fixture::unit(unit)).epoch = 1;
+    }
+    assert_eq!(show(&plan(&promoted)), waits);
+    // A failover is under way: whoever leads it decides.
+    let mut busy = replaced();
+    monitor_of(&mut busy, &super::fixture::unit(2)).failing_over = true;
+    assert_eq!(show(&plan(&busy)), "poll: waiting for a failover to end");
+}
+
+fn with_server(seen: &mut Observation, unit: u8, change: impl FnOnce(&mut Server)) {
+    match seen.servers.get_mut(&super::fixture::unit(unit)) {
+        Some(Seen::Known(server)) => change(server),
+        other => panic!("no server of unit {unit}: {other:?}"),
+    }
 }
 
 #[test]

@@ -311,7 +311,13 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             ctx.with(|world| world.oracles.user_reset = world.now());
             user_sentinel(ctx, unit, &SentinelCommand::Reset);
         }
-        Fault::PlainFailover { unit } => user_sentinel(ctx, unit, &SentinelCommand::Failover),
+        Fault::PlainFailover { unit } => {
+            ctx.with(|world| {
+                let now = world.now();
+                world.oracles.by_hand.push(now);
+            });
+            user_sentinel(ctx, unit, &SentinelCommand::Failover);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use valkey_operator::{
     juju::hook_tools::StatusKind,
-    limits::{LEASE_TTL, LEAVE_LIMIT, PASS_LIMIT},
+    limits::{FAILOVER_TIMEOUT, LEASE_TTL, LEAVE_LIMIT, PASS_LIMIT},
     planner::{
         Intent, Observation, Plan, Step,
         invariants::violations,
@@ -60,6 +60,8 @@ pub struct Oracles {
     pub flushed: Option<Millis>,
     /// When a user last reset a Sentinel.
     pub user_reset: Millis,
+    /// When a user told a Sentinel to fail over: it holds nothing back.
+    pub by_hand: Vec<Millis>,
     /// When a client's write was last acknowledged.
     pub written_at: Millis,
     /// When all machines' data was last gone by people's own doing: everything before is excused.
@@ -556,6 +558,7 @@ impl Oracles {
                 .max(self.abandoned_at)
                 .is_some_and(|at| write.at <= at + LAST_MOMENT)
             || self.vanished.contains(&write.write)
+            || self.given_up_by_hand(write, host)
         {
             return true;
         }
@@ -579,6 +582,24 @@ impl Oracles {
             let unlucky = write.at + BEFORE >= harm.begin.saturating_sub(CONSEQUENCES)
                 && self.nobodys.contains(&write.write);
             direct || displaced || unfenced || unlucky
+        })
+    }
+
+    /// Returns whether a failover by hand took a write away: it was acknowledged by the old primary between the
+    /// order and the moment in which that one could hear of the new one.
+    ///
+    /// Only the first promotion after an order is its consequence.
+    fn given_up_by_hand(&self, write: &Acknowledged, host: &str) -> bool {
+        self.by_hand.iter().any(|ordered| {
+            let ends = ordered + ms(FAILOVER_TIMEOUT) + LOOK;
+            let first = self.promoted.iter().find(|(at, _)| at >= ordered);
+            let Some((promoted, _)) = first.filter(|(at, to)| *at <= ends && to != host) else {
+                return false;
+            };
+            let meanwhile = |harm: &&Harmful| harm.begin <= *promoted && harm.end >= *ordered;
+            let faults = self.harmful.iter().filter(meanwhile);
+            let heard = faults.map(|harm| harm.end).fold(*promoted, Millis::max);
+            write.at + BEFORE >= *ordered && write.at <= heard + FENCE
         })
     }
 
@@ -703,5 +724,60 @@ pub async fn watch(ctx: Ctx) {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns whether the loss of a write is excused that `old` acknowledged at `at`.
+    fn excused(oracles: &Oracles, at: Millis) -> bool {
+        let write = Acknowledged {
+            write: WriteId(0),
+            at,
+            client: 0,
+            by: 0,
+            late: false,
+        };
+        oracles.excuses(&write, "old")
+    }
+
+    #[test]
+    fn a_failover_by_hand_excuses_what_was_written_until_the_old_primary_heard_of_it() {
+        let fault = |begin, end| Harmful {
+            begin,
+            end,
+            fenced: true,
+        };
+        let promoted = |at: Millis, host: &str| (at, host.to_owned());
+        let cut = vec![fault(100_000, 100_000), fault(100_100, 107_000)];
+        for (harmful, promotions, at, expected) in [
+            // Before the order, in the middle of the fault that it met, and after it.
+            (cut.clone(), vec![promoted(107_000, "new")], 97_000, false),
+            (cut.clone(), vec![promoted(107_000, "new")], 104_200, true),
+            (cut.clone(), vec![promoted(107_000, "new")], 110_900, true),
+            (cut.clone(), vec![promoted(107_000, "new")], 111_100, false),
+            // Nobody was promoted in its time, or the same one.
+            (cut.clone(), vec![], 104_200, false),
+            (cut.clone(), vec![promoted(111_000, "new")], 104_200, false),
+            (cut.clone(), vec![promoted(101_000, "old")], 104_200, false),
+            // The second promotion is not its doing.
+            (
+                cut,
+                vec![promoted(100_200, "old"), promoted(107_000, "new")],
+                104_200,
+                false,
+            ),
+        ] {
+            let oracles = Oracles {
+                by_hand: vec![100_000],
+                harmful,
+                promoted: promotions,
+                ..Oracles::default()
+            };
+            let case = (at, &oracles.promoted);
+            assert_eq!(excused(&oracles, at), expected, "{case:?}");
+        }
     }
 }

@@ -474,3 +474,40 @@ fn a_lease_that_cannot_be_given_back_fails_no_hook() {
          5000 full-disk 4 7000",
     );
 }
+
+/// A primary that was cut off or stood still came back when the new one was just gone. A Sentinel that does not know
+/// whether a server that says "primary" may be promoted chose it over a replica that held more.
+#[test]
+fn a_replaced_primary_is_not_promoted_over_a_replica_that_holds_more() {
+    for script in [
+        "seed=11197 units=3 juju=silent
+         90000 freeze-machine 1 23000
+         100000 lose-disk 0 539",
+        "seed=21049 units=3 juju=3.6
+         39000 cut-off 2 51000
+         80000 freeze-machine 1 29000",
+        "seed=37328 units=3 juju=4.0
+         5000 freeze-machine 0 29000
+         20000 kill-unit 1",
+        "seed=41098 units=3 juju=3.6
+         80000 cut-off 2 27000
+         100000 reboot 1 2851",
+    ] {
+        holds(script);
+    }
+}
+
+/// `SENTINEL FAILOVER` holds nothing back: what the promoted server had not received goes, and nothing else.
+#[test]
+fn a_failover_by_hand_loses_no_more_than_is_said_of_it() {
+    for script in [
+        "seed=19279 units=3 juju=4.0
+         45692 plain-failover 1
+         45799 freeze-machine 2 7000",
+        "seed=35688 units=3 juju=3.6
+         62000 cut-off 1 3000
+         62000 plain-failover 1",
+    ] {
+        holds(script);
+    }
+}

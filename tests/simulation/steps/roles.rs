@@ -31,14 +31,18 @@ pub async fn apply_settings(run: &Run, seen: &Observation) -> Result<(), Trouble
     Ok(())
 }
 
-/// Lets the local server follow the primary, if that still is one.
+/// Lets the local server follow the primary, if that still is one; a displaced one does so while that is silent, too.
 pub async fn follow(run: &Run, primary: &str) -> Result<(), Trouble> {
     if primary == run.host {
         return trouble("a server cannot follow itself");
     }
-    match run.server(primary, ServerCommand::Info).await? {
-        Reply::Server(facts) if facts.follows.is_none() => {}
-        _ => return trouble(format!("{primary} is no primary any more")),
+    let own = run.server(&run.host, ServerCommand::Info).await?;
+    let displaced = matches!(own, Reply::Server(facts) if facts.follows.is_none());
+    match run.server(primary, ServerCommand::Info).await {
+        Ok(Reply::Server(facts)) if facts.follows.is_none() => {}
+        Ok(_) => return trouble(format!("{primary} is no primary any more")),
+        Err(_) if displaced => {}
+        Err(silent) => return Err(silent.into()),
     }
     run.server(&run.host, ServerCommand::SetPriority(0)).await?;
     run.server(
