@@ -167,7 +167,7 @@ pub(super) fn lease_first(seen: &Observation) -> Option<Plan> {
 }
 
 /// Returns the generation of a founding decision that this unit has still to carry out.
-fn decision_for_me(seen: &Observation) -> Option<u64> {
+pub(super) fn decision_for_me(seen: &Observation) -> Option<u64> {
     let founding = seen.app.founding.as_ref()?;
     let carried_out = seen
         .local

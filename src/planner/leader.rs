@@ -70,7 +70,7 @@ fn claims(seen: &Observation, founding: Option<&Founding>) -> BTreeMap<UnitName,
 fn founding(seen: &Observation) -> Option<Founding> {
     let Some(current) = &seen.app_wanted.founding else {
         return Some(Founding {
-            unit: seen.me.clone(),
+            unit: newcomer(seen)?,
             generation: 1,
             reason: FoundingReason::Found,
             done: false,
@@ -98,14 +98,29 @@ fn founding(seen: &Observation) -> Option<Founding> {
             return Some(passed_on(seen, current).unwrap_or_else(|| current.clone()));
         }
         if current.reason == FoundingReason::Found {
-            return Some(Founding {
-                unit: seen.me.clone(),
-                generation: current.generation.saturating_add(1),
-                ..current.clone()
-            });
+            return Some(newcomer(seen).map_or_else(
+                || current.clone(),
+                |unit| Founding {
+                    unit,
+                    generation: current.generation.saturating_add(1),
+                    ..current.clone()
+                },
+            ));
         }
     }
     restore(seen, current).or_else(|| Some(current.clone()))
+}
+
+/// Returns who is to found: this unit, or another that stays when this one is being removed.
+fn newcomer(seen: &Observation) -> Option<UnitName> {
+    if !seen.mine().dying {
+        return Some(seen.me.clone());
+    }
+    let staying = || seen.units.iter().filter(|(_, unit)| !unit.dying);
+    let asking = staying().find(|(_, unit)| unit.data.turn.wants.is_some());
+    asking
+        .or_else(|| staying().next())
+        .map(|(name, _)| name.clone())
 }
 
 /// Names another founder when the present one has given its turn back because it cannot start.

@@ -266,7 +266,7 @@ proptest! {
 
 #[test]
 fn a_primary_does_not_restart_as_one_while_another_serves() {
-    let text = "me=1 old restart=1 0:S 1:P 2:S 3:J";
+    let text = "me=1 old restart=1 lease=mine 0:S 1:P 2:S 3:J";
     let starts = |seen: &Observation| {
         let is_start = |step: &Step| matches!(step, Step::StartServer { follow: None, .. });
         plan(seen).steps().iter().any(is_start)

@@ -140,6 +140,10 @@ fn join(seen: &Observation, server: &Server) -> Plan {
         }
         return found(seen);
     };
+    // Whom it was to join is gone for good: the restart gate lets it serve what it has.
+    if gate::decision_for_me(seen).is_some() {
+        return Plan::act(vec![Step::StopServer], "the leader decided that it serves");
+    }
     // What is not surely held by the other stays, even if nobody else has heard of it.
     let empty = server.offset == 0 && server.keys == 0;
     let covers = |theirs: &Position| {
@@ -187,7 +191,8 @@ fn join(seen: &Observation, server: &Server) -> Plan {
     if !steps.is_empty() {
         return Plan::act(steps, "first sync is complete");
     }
-    if let Some(wait) = discovered(seen, &members) {
+    // By the processes, too: the databag of a member can be older than what it has become.
+    if let Some(wait) = discovered(seen, &seen.belonging()) {
         return wait;
     }
     Plan::act(joined(seen), "every active Sentinel knows this unit")

@@ -193,8 +193,8 @@ fn give_back(seen: &Observation) -> Vec<Step> {
 
 /// Plans how the lease is had for a restart: who leaves clears the Sentinels of itself, and may not miss a replica then.
 fn lease(seen: &Observation) -> Option<Plan> {
-    // Alone it needs none, but who is just leaving may not have ended.
-    if seen.members().len() == 1 && !matches!(seen.lease, Lease::Other(_)) {
+    // Alone it needs none, but who is just leaving may not have ended, and a databag may be old.
+    if seen.belonging().len() == 1 && !matches!(seen.lease, Lease::Other(_)) {
         return None;
     }
     match gate::lease_first(seen)? {

@@ -4,7 +4,7 @@ use super::{
     UnitName,
     fixture::{monitor_of, seen, unit},
     observation::Role,
-    peer_data::TurnKind,
+    peer_data::{TurnKind, UnitState},
     plan,
     tests::{check, show},
 };
@@ -62,6 +62,17 @@ fn nobody_restarts_while_another_leaves() {
         ),
         ("me=1 lease=mine 0:P 1:R 2:R", "act: give the lease back"),
     ]);
+}
+
+#[test]
+fn nobody_takes_itself_for_alone_by_an_old_databag() {
+    let mut observation = seen("me=1 old turn=1 0:P 1:R");
+    observation.units.entry(unit(0)).or_default().data.state = UnitState::New;
+    monitor_of(&mut observation, &unit(1)).quorum = 1;
+    assert_eq!(
+        show(&plan(&observation)),
+        "act: take the lease on membership changes"
+    );
 }
 
 #[test]

@@ -53,6 +53,11 @@ fn a_new_set_has_one_founder_and_everybody_else_waits() {
             "me=1 founding=0 turn=0 0:N 1:N asks",
             "wait: waiting for the turn: valkey/0 is starting",
         ),
+        // It had begun to follow a founder that is gone for good.
+        (
+            "me=1 founding=1 turn=1 1:So",
+            "act: save and stop the server",
+        ),
     ]);
 }
 
@@ -459,6 +464,12 @@ fn the_leader_names_grants_and_frees() {
             "me=1 leader founding=0 1:N",
             "let valkey/1 serve (decision 2)",
         ),
+        // Who is being removed names another, and does not name itself anew with every hook.
+        (
+            "me=0 leader founding=0 0:Nd 1:N",
+            "let valkey/1 serve (decision 2)",
+        ),
+        ("me=0 leader founding=0 0:Nd 1:Nd", ""),
         // Everybody left, and new units came: the best recorded copy, or a new beginning.
         ("me=1 leader 1:N", "let valkey/1 serve (decision 2)"),
         // The only copy went with its storage: a person decides.
@@ -741,6 +752,10 @@ fn the_last_member_waits_for_a_unit_that_is_about_to_join() {
             "act: give the lease back",
         ),
         // The leader may be the one that waits: the lease alone keeps the order.
+        (
+            "me=1 asks turn=0 0:Pd 1:N",
+            "act: take the lease on membership changes",
+        ),
         (
             "me=1 asks 0:Pd 1:N",
             "act: take the lease on membership changes",

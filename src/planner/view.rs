@@ -309,7 +309,9 @@ impl Observation {
             && members
                 .iter()
                 .all(|unit| leaves(unit) || self.server(unit).is_none());
-        all_leave && self.mine().data.turn.wants.is_some() && self.turn_holder().is_none()
+        // One that leaves has no use for its turn, and its hook may fail until somebody has joined.
+        let free = self.turn_holder().is_none_or(leaves);
+        all_leave && self.mine().data.turn.wants.is_some() && free
     }
 
     /// Returns the unit whose copy was to count in a decision that nobody carried out, if it is gone with it.

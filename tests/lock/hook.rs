@@ -13,7 +13,10 @@ use valkey_operator::planner::{
 use crate::{
     memo::{Decision, Memo, Sight},
     observe,
-    world::{Bag, Broken, Hook, Id, Life, Op, Stage, State, Turn, Units, World},
+    world::{
+        App, Bag, Broken, Displaced, Founder, Hook, Id, Life, Mark, Op, Stage, State, Turn, Units,
+        World,
+    },
 };
 
 /// What decides in the model: the planner's own functions, or a wrong version of one of them.
@@ -47,8 +50,13 @@ fn set(names: &[UnitName]) -> Units {
 }
 
 /// Returns what of a step matters here.
-fn op(step: &Step) -> Option<Op> {
+///
+/// Claiming the data is a step of its own only where it may matter that nothing follows it.
+fn op(step: &Step, founding: bool) -> Option<Op> {
     Some(match step {
+        Step::ClaimData { generation } if founding => Op::Claim {
+            generation: u8::try_from(*generation).expect("few decisions"),
+        },
         Step::RequestTurn(kind) => Op::Request((*kind).into()),
         Step::ReleaseTurn => Op::GiveTurnBack,
         Step::SetState(state) => Op::SetState((*state).into()),
@@ -107,7 +115,7 @@ pub fn begin(rules: &Rules, world: &World, me: Id, leaves: bool, blind: bool) ->
         leaves,
         leader: world.leader == Some(me) && !(blind && rules.blind_leaders_wait),
         deposed: false,
-        app: world.turn,
+        app: world.app,
         present,
         dying,
         mine,
@@ -156,13 +164,14 @@ fn decide(rules: &Rules, world: &World, me: Id, hook: &Hook) -> Decision {
     let seen = observe::look(world, me, hook, &hook.mine);
     let plan = (rules.plan)(&seen);
     let then = |poll, end| Stage::Steps { poll, end };
+    let founding = hook.app.founder.is_some_and(|founder| !founder.done);
     Decision {
         leased: seen.lease == Lease::Mine,
         permitted: invariants::permit(&seen, &plan).is_ok(),
         ops: plan
             .steps()
             .iter()
-            .filter_map(|step| Some((op(step)?, seen.changes_the_set(step))))
+            .filter_map(|step| Some((op(step, founding)?, seen.changes_the_set(step))))
             .collect(),
         asked: seen.primary().as_ref().map(observe::id_of),
         stage: match plan {
@@ -177,16 +186,28 @@ fn decide(rules: &Rules, world: &World, me: Id, hook: &Hook) -> Decision {
 }
 
 /// Decides for the leader.
-fn duties(rules: &Rules, world: &World, me: Id, hook: &Hook, leader: bool) -> Turn {
+fn duties(rules: &Rules, world: &World, me: Id, hook: &Hook, leader: bool) -> App {
     let mut seen = observe::look(world, me, hook, &hook.mine);
     seen.leader = leader;
     let mut wanted = hook.app;
     for step in (rules.duties)(&seen) {
-        if let Step::GrantTurn(turn) = step {
-            wanted = turn.map(|grant| {
-                let number = u8::try_from(grant.number).expect("numbers are made small again");
-                (observe::id_of(&grant.holder), number)
-            });
+        match step {
+            Step::GrantTurn(turn) => {
+                wanted.turn = turn.map(|grant| {
+                    let number = u8::try_from(grant.number).expect("numbers are made small again");
+                    (observe::id_of(&grant.holder), number)
+                });
+            }
+            Step::NameDeployment => wanted.deployment = Some(me),
+            Step::NameFounder(founding) => {
+                wanted.founder = Some(Founder {
+                    unit: observe::id_of(&founding.unit),
+                    generation: u8::try_from(founding.generation).expect("few decisions"),
+                    reason: founding.reason.into(),
+                    done: founding.done,
+                });
+            }
+            _ => {}
         }
     }
     wanted
@@ -194,7 +215,7 @@ fn duties(rules: &Rules, world: &World, me: Id, hook: &Hook, leader: bool) -> Tu
 
 /// Carries out the next steps as long as nobody else sees them, and moves on after the last.
 fn private(me: Id, hook: &mut Hook) {
-    let app = hook.app;
+    let app = hook.app.turn;
     while let Some((op, _)) = hook.ops.first().copied().filter(|(op, _)| op.is_private()) {
         hook.ops.remove(0);
         match op {
@@ -258,14 +279,20 @@ pub fn step(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, luck: Luc
     if changes && hook.leased && rules.lease_is_checked {
         // One that was lost is not simply taken again: the plan was made for another set.
         // It is asked of the primary of the look.
-        if hook.asked == Some(world.primary) && world.lease() == Some(me) {
+        let lease = |primary: Id| world.unit(primary).lease;
+        if world.answers(me, hook.asked) && hook.asked.and_then(lease) == Some(me) {
             hook.fresh = true;
         } else {
             done = false;
         }
+    } else if changes && hook.refused && world.answers(me, hook.asked) {
+        // A fenced primary gives the lease to nobody, but another may have it.
+        let holder = hook.asked.and_then(|primary| world.unit(primary).lease);
+        done &= holder.is_none_or(|holder| holder == me);
     }
     // A step that fails may have had its effect all the same, where that is a single call.
-    if done || (luck == Luck::Bad && op == Op::TakeLease) {
+    let single = matches!(op, Op::TakeLease | Op::StartServer { replica: false });
+    if done || (luck == Luck::Bad && single) {
         if changes {
             judge(world, me, hook, op);
         }
@@ -276,7 +303,7 @@ pub fn step(rules: &Rules, world: &mut World, me: Id, hook: &mut Hook, luck: Luc
         };
         // Where all members leave, who joins need not wait for a leader that leaves too.
         let exempt = hook.dying != Units::default();
-        if needs_turn && !exempt && !holds(hook.app, me, &hook.at_look) {
+        if needs_turn && !exempt && !holds(hook.app.turn, me, &hook.at_look) {
             world.broken.insert(Broken::WithoutTurn);
         }
         done &= carry_out(rules, world, me, hook, op, luck);
@@ -317,7 +344,7 @@ fn judge(world: &mut World, me: Id, hook: &Hook, op: Op) {
         .ids()
         .any(|id| world.unit(id).life == Life::Alive && world.unit(id).bag.state == State::Member);
     let intrudes = world.lease().is_some_and(|holder| holder != me);
-    if intrudes && belongs && some_stay {
+    if intrudes && (belongs || hook.leased) && some_stay {
         world.broken.insert(Broken::Intrusion);
     }
     for id in world.ids().filter(|id| *id != me) {
@@ -340,7 +367,9 @@ fn carry_out(
     match op {
         Op::TakeLease => return take_lease(world, me, hook, luck),
         Op::ReleaseLease => release_lease(rules, world, me, hook),
-        Op::StartServer { .. } => {
+        Op::Claim { generation } => claim(world, me, hook, generation),
+        Op::StartServer { replica } => {
+            start(world, me, hook, replica);
             let unit = world.unit_mut(me);
             unit.server = true;
             unit.data = true;
@@ -353,6 +382,10 @@ fn carry_out(
             unit.clean = true;
         }
         Op::StartSentinel { quorum } => {
+            // The first one of all, or the one of a founder, knows nobody.
+            if hook.mine.state != State::Member && world.primary == me {
+                world.listed = Units::of([me]);
+            }
             let unit = world.unit_mut(me);
             unit.sentinel = true;
             // A member's Sentinel has its own file.
@@ -362,24 +395,14 @@ fn carry_out(
         }
         Op::StopSentinel => world.unit_mut(me).sentinel = false,
         Op::Announce => {
-            if !world.serves() || !world.unit(me).sentinel {
+            if !world.answers(me, Some(world.primary)) || !world.unit(me).sentinel {
                 return false;
             }
             world.listed = world.listed.with(me);
         }
-        Op::Promote { to } => {
-            if !world.unit(to).server {
-                return false;
-            }
-            if world.serves() {
-                // A hand-over leaves nothing behind.
-                let lease = world.lease();
-                world.unit_mut(to).lease = lease;
-            }
-            world.primary = to;
-        }
+        Op::Promote { to } => return promote(world, me, to),
         Op::Forget { remaining } => {
-            if !world.serves() {
+            if !world.answers(me, Some(world.primary)) {
                 return false;
             }
             world.listed = Units::of(world.listed.ids().filter(|id| remaining.has(*id)));
@@ -387,7 +410,7 @@ fn carry_out(
         Op::SetQuorum { on, quorum } => {
             for id in on
                 .ids()
-                .filter(|id| world.unit(*id).sentinel)
+                .filter(|id| world.unit(*id).sentinel && world.cut.reaches(me, *id))
                 .collect::<Vec<_>>()
             {
                 world.unit_mut(id).quorum = quorum;
@@ -398,13 +421,85 @@ fn carry_out(
     true
 }
 
-/// As the executor takes it: from the primary of the look, with the acknowledgement of a majority.
-fn take_lease(world: &mut World, me: Id, hook: &Hook, luck: Luck) -> bool {
-    if hook.asked != Some(world.primary) || !world.serves() {
-        // The primary of the look is none any more.
+/// Marks the data of `me` as following a decision.
+fn claim(world: &mut World, me: Id, hook: &Hook, generation: u8) {
+    if let Some(deployment) = hook.app.deployment {
+        world.unit_mut(me).mark = Some(Mark {
+            deployment,
+            generation,
+        });
+    }
+}
+
+/// What the start of the server of `me` means for who is primary.
+fn start(world: &mut World, me: Id, hook: &Hook, replica: bool) {
+    let begins_anew = !replica && !world.unit(me).data;
+    if begins_anew {
+        let there = |id: &Id| {
+            let unit = world.unit(*id);
+            let joined = unit.bag.state == State::Member;
+            *id != me && unit.life != Life::Gone && !unit.lost && (unit.server || joined)
+        };
+        if world.founded.ids().any(|id| there(&id)) {
+            world.broken.insert(Broken::TwoFounders);
+        }
+        world.founded = world.founded.with(me);
+    }
+    if !replica && !world.serves() {
+        world.primary = me;
+        // A Sentinel of its own that knew another primary is told anew, when nobody else's runs.
+        if world.ids().all(|id| id == me || !world.unit(id).sentinel) {
+            world.listed = Units::of(Some(me).filter(|_| world.unit(me).sentinel));
+        }
+    }
+    if let Some(founder) = hook.app.founder
+        && world.unit(me).mark.is_none()
+    {
+        claim(world, me, hook, founder.generation);
+    }
+}
+
+/// Makes `to` the primary; whoever was it and is out of reach learns of it later.
+fn promote(world: &mut World, me: Id, to: Id) -> bool {
+    let old = world.primary;
+    if !world.unit(to).server || !world.cut.reaches(me, to) {
         return false;
     }
-    let primary = world.primary;
+    if to != old && world.serves() {
+        if world.cut.reaches(old, to) {
+            // A hand-over leaves nothing behind.
+            world.unit_mut(to).lease = world.unit(old).lease;
+        }
+        if !world.cut.reaches(me, old) {
+            displace(world);
+        }
+    }
+    world.primary = to;
+    world.displaced = world.displaced.filter(|old| old.unit != to);
+    true
+}
+
+/// Lets the primary go on as one although another takes its place.
+pub fn displace(world: &mut World) {
+    world.displaced = Some(Displaced {
+        unit: world.primary,
+        listed: world.listed,
+    });
+}
+
+fn follows(world: &World, id: Id, primary: Id) -> bool {
+    primary == world.primary
+        && !world.leads(id)
+        && world.unit(id).server
+        && world.cut.reaches(id, primary)
+}
+
+/// As the executor takes it: from the primary of the look, with the acknowledgement of a majority.
+fn take_lease(world: &mut World, me: Id, hook: &Hook, luck: Luck) -> bool {
+    let Some(primary) = hook.asked.filter(|_| world.answers(me, hook.asked)) else {
+        // The primary of the look is none any more, or out of reach.
+        return false;
+    };
     if world.unit(primary).lease.is_some_and(|holder| holder != me) {
         return false;
     }
@@ -415,7 +510,7 @@ fn take_lease(world: &mut World, me: Id, hook: &Hook, luck: Luck) -> bool {
         let wanted = running / 2;
         let replicas: Vec<Id> = world
             .ids()
-            .filter(|id| *id != primary && world.unit(*id).server)
+            .filter(|id| *id != primary && follows(world, *id, primary))
             .take(wanted)
             .collect();
         for id in replicas {
@@ -426,15 +521,14 @@ fn take_lease(world: &mut World, me: Id, hook: &Hook, luck: Luck) -> bool {
 }
 
 fn release_lease(rules: &Rules, world: &mut World, me: Id, hook: &Hook) {
-    if hook.asked != Some(world.primary) || !world.serves() {
+    let Some(primary) = hook.asked.filter(|_| world.answers(me, hook.asked)) else {
         return;
-    }
-    let holder = world.lease();
+    };
+    let holder = world.unit(primary).lease;
     if holder.is_some_and(|holder| holder == me || !rules.release_is_checked) {
         if holder != Some(me) {
             world.broken.insert(Broken::StolenLease);
         }
-        let primary = world.primary;
         world.unit_mut(primary).lease = None;
     }
 }
@@ -449,7 +543,7 @@ pub fn commit(rules: &Rules, world: &mut World, me: Id, mut hook: Hook) {
             Lease::Unknown
         };
         for step in (rules.give_up)(&seen) {
-            match op(&step) {
+            match op(&step, false) {
                 Some(Op::ReleaseLease) => {
                     hook.asked = Some(world.primary);
                     release_lease(rules, world, me, &hook);
@@ -474,12 +568,13 @@ pub fn commit(rules: &Rules, world: &mut World, me: Id, mut hook: Hook) {
         if rules.commit_is_checked && world.leader != Some(me) {
             return;
         }
-        if let Some((holder, _)) = wanted
+        if wanted.turn != hook.app.turn
+            && let Some((holder, _)) = wanted.turn
             && (hook.dying.has(holder) || !hook.present.has(holder))
         {
             world.broken.insert(Broken::GrantToTheDead);
         }
-        world.turn = wanted;
+        world.app = wanted;
     }
     world.unit_mut(me).bag = hook.mine;
 }

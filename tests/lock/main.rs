@@ -12,6 +12,8 @@
     reason = "the states of a model are made of many small facts"
 )]
 
+mod cuts;
+mod founding;
 mod hook;
 mod memo;
 mod model;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::world::{Bag, Hook, Id, Op, Stage, Turn, Units, World};
+use crate::world::{App, Bag, Cut, Displaced, Hook, Id, Mark, Op, Stage, Units, World};
 
 /// Everything that an observation is made of.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -13,7 +13,7 @@ pub struct Sight {
     me: Id,
     leaves: bool,
     leader: bool,
-    app: Turn,
+    app: App,
     present: Units,
     dying: Units,
     mine: Bag,
@@ -22,12 +22,17 @@ pub struct Sight {
     sentinels: Units,
     quorums: Vec<u8>,
     data: bool,
+    mark: Option<Mark>,
+    storage: bool,
     clean: bool,
     primary: Id,
+    primary_is_gone: bool,
     listed: Units,
     settings: u8,
     refused: bool,
     lease: Option<Id>,
+    cut: Cut,
+    displaced: Option<(Displaced, Option<Id>)>,
 }
 
 impl Sight {
@@ -46,12 +51,17 @@ impl Sight {
             sentinels: Units::of(world.ids().filter(|id| world.unit(*id).sentinel)),
             quorums: world.units.iter().map(|unit| unit.quorum).collect(),
             data: own.data,
+            mark: own.mark,
+            storage: !world.broken_storage.has(me),
             clean: own.clean,
             primary: world.primary,
+            primary_is_gone: world.primary_is_gone(),
             listed: world.listed,
             settings: world.settings,
             refused: hook.refused,
             lease: world.lease(),
+            cut: world.cut,
+            displaced: world.displaced.map(|old| (old, world.unit(old.unit).lease)),
         }
     }
 }
@@ -70,7 +80,7 @@ pub struct Decision {
 #[derive(Clone, Default)]
 pub struct Memo {
     plans: Arc<Mutex<HashMap<Sight, Decision>>>,
-    duties: Arc<Mutex<HashMap<Sight, Turn>>>,
+    duties: Arc<Mutex<HashMap<Sight, App>>>,
 }
 
 fn remember<V: Clone>(
@@ -98,7 +108,7 @@ impl Memo {
         remember(&self.plans, sight, decide)
     }
 
-    pub fn duties(&self, sight: Sight, decide: impl FnOnce() -> Turn) -> Turn {
+    pub fn duties(&self, sight: Sight, decide: impl FnOnce() -> App) -> App {
         remember(&self.duties, sight, decide)
     }
 

@@ -5,7 +5,7 @@ use valkey_operator::planner::numbers::sentinel_quorum;
 
 use crate::{
     hook::{self, Luck, Rules},
-    world::{Broken, Id, Life, Stage, State, Units, World},
+    world::{Broken, Cut, Id, Life, Stage, State, Units, World},
 };
 
 /// A model to check: where it begins, and what decides.
@@ -63,6 +63,16 @@ pub enum Event {
     Flush,
     /// Settings change that need a restart.
     Change,
+    /// The network between units is cut.
+    Cut(Cut),
+    /// An agent loses its controller.
+    Silence(Id),
+    /// All cuts end.
+    Heal,
+    /// A primary that was replaced behind a cut is told.
+    Demote,
+    /// The lease runs out at a primary that was replaced.
+    ExpireThere,
 }
 
 /// How much of a budget means: any number of times.
@@ -85,32 +95,41 @@ impl Lock {
             | Event::Gone(_)
             | Event::Elect(_)
             | Event::Replicate(_)
-            | Event::Expire => true,
-            Event::Lead(_) => world.leader.is_none(),
+            | Event::Expire
+            | Event::Heal
+            | Event::Demote
+            | Event::ExpireThere => true,
+            Event::Lead(_) => world.leader.is_none_or(|leader| world.silent.has(leader)),
+            // Who is lost with its machine may be waited for until a person removes it.
+            Event::Force(unit) => world.unit(unit).lost,
             Event::BeginBlind { .. }
             | Event::StepFails(_)
             | Event::Kill(_)
             | Event::Add(_)
             | Event::Remove(_)
-            | Event::Force(_)
             | Event::Lose(_)
             | Event::Failover(_)
             | Event::Flush
+            | Event::Cut(_)
+            | Event::Silence(_)
             | Event::Change => false,
         }
     }
 
     /// Returns whether everything that was asked for is done.
     pub fn is_settled(world: &World) -> bool {
-        let members = world.ids().filter(|id| world.unit(*id).life == Life::Alive);
+        let members = world
+            .ids()
+            .filter(|id| world.unit(*id).life == Life::Alive && !world.broken_storage.has(*id));
         let members = Units::of(members);
         let quorum = sentinel_quorum(members.ids().count());
         world.units.iter().all(|unit| unit.hook.is_none())
-            && world.units.iter().all(|unit| match unit.life {
+            && (0..).zip(&world.units).all(|(id, unit)| match unit.life {
                 Life::Future | Life::Gone => true,
                 Life::Dying => unit.lost,
                 Life::Alive => {
                     unit.lost
+                        || world.broken_storage.has(id)
                         || unit.bag.state == State::Member
                             && unit.bag.wants.is_none()
                             && unit.server
@@ -120,6 +139,10 @@ impl Lock {
                 }
             })
             && world.lease().is_none()
+            && world.cut.is_none()
+            && world.silent == Units::default()
+            && world.displaced.is_none()
+            && world.app.founder.is_some_and(|founder| founder.done)
             && (world.units.iter().any(|unit| unit.lost) || world.listed == members)
     }
 
@@ -148,7 +171,7 @@ impl Lock {
             Life::Dying => !left,
             Life::Future | Life::Gone => return,
         };
-        if known.lost {
+        if known.lost || world.silent.has(unit) {
             return;
         }
         events.push(Event::Begin {
@@ -217,6 +240,7 @@ impl Model for Lock {
         }
         for unit in world.ids() {
             self.hooks(world, unit, events);
+            let founding = world.app.founder.is_none_or(|founder| !founder.done);
             let known = world.unit(unit);
             let there = matches!(known.life, Life::Alive | Life::Dying) && !known.lost;
             match known.life {
@@ -234,18 +258,23 @@ impl Model for Lock {
                 events.push(Event::Force(unit));
             }
             if there && world.leader != Some(unit) {
-                let elected = world.leader.is_none() && known.life == Life::Alive;
-                if elected || world.budget.moves > 0 {
+                let vacant = world.leader.is_none_or(|leader| world.silent.has(leader));
+                let elected = vacant && known.life == Life::Alive;
+                if (elected || world.budget.moves > 0) && !world.silent.has(unit) {
                     events.push(Event::Lead(unit));
                 }
             }
-            if there && world.budget.losses > 0 && known.bag.state == State::Member {
+            if there && world.budget.losses > 0 && (known.bag.state == State::Member || founding) {
                 events.push(Event::Lose(unit));
             }
             if unit != world.primary && known.server && world.listed.has(unit) {
                 let voters = world.listed.ids().count();
-                let voting = world.listed.ids().filter(|id| world.unit(*id).sentinel);
-                if !world.serves() && known.sentinel && voting.count() > voters / 2 {
+                let missed = |id: Id| !world.answers(id, Some(world.primary));
+                let voting = world.listed.ids().filter(|id| {
+                    world.unit(*id).sentinel && world.cut.reaches(*id, unit) && missed(*id)
+                });
+                let again = world.serves() && world.displaced.is_some();
+                if missed(unit) && !again && known.sentinel && voting.count() > voters / 2 {
                     events.push(Event::Elect(unit));
                 }
                 if world.serves() && world.budget.failovers > 0 && known.bag.state == State::Member
@@ -253,7 +282,7 @@ impl Model for Lock {
                     events.push(Event::Failover(unit));
                 }
                 if world.serves()
-                    && world.budget.failovers > 0
+                    && (world.budget.failovers > 0 || world.budget.cuts > 0)
                     && known.lease != world.unit(world.primary).lease
                 {
                     events.push(Event::Replicate(unit));
@@ -272,6 +301,7 @@ impl Model for Lock {
         if world.budget.changes > 0 {
             events.push(Event::Change);
         }
+        cuts(world, events);
     }
 
     #[allow(clippy::too_many_lines, reason = "one arm for each event")]
@@ -316,6 +346,9 @@ impl Model for Lock {
                 hook::step(&self.rules, &mut world, unit, &mut hook, luck);
                 world.unit_mut(unit).hook = Some(hook);
             }
+            Event::Commit(unit) if world.silent.has(unit) => {
+                world.unit_mut(unit).hook.take()?;
+            }
             Event::Commit(unit) => {
                 let hook = world.unit_mut(unit).hook.take()?;
                 hook::commit(&self.rules, &mut world, unit, hook);
@@ -325,7 +358,7 @@ impl Model for Lock {
                 world.unit_mut(unit).hook = None;
             }
             Event::Lead(unit) => {
-                if world.leader.is_some() {
+                if world.leader.is_some_and(|leader| !world.silent.has(leader)) {
                     spend(&mut world.budget.moves);
                 }
                 if let Some(old) = world.leader
@@ -352,7 +385,32 @@ impl Model for Lock {
                 stop(&mut world, unit);
                 world.to_force = world.to_force.with(unit);
             }
-            Event::Elect(unit) => world.primary = unit,
+            Event::Elect(unit) => {
+                if world.serves() {
+                    hook::displace(&mut world);
+                }
+                world.primary = unit;
+            }
+            Event::Cut(cut) => {
+                spend(&mut world.budget.cuts);
+                world.cut = cut;
+            }
+            Event::Silence(unit) => {
+                spend(&mut world.budget.silences);
+                world.silent = world.silent.with(unit);
+            }
+            Event::Heal => {
+                world.cut = Cut::default();
+                world.silent = Units::default();
+            }
+            Event::Demote => {
+                let old = world.displaced.take()?;
+                world.unit_mut(old.unit).lease = world.lease();
+            }
+            Event::ExpireThere => {
+                let old = world.displaced?;
+                world.unit_mut(old.unit).lease = None;
+            }
             Event::Failover(unit) => {
                 spend(&mut world.budget.failovers);
                 world.primary = unit;
@@ -416,10 +474,39 @@ impl Model for Lock {
             Property::always("nobody deletes the lease of another", |_, world: &World| {
                 !world.broken.contains(&Broken::StolenLease)
             }),
+            Property::always("never two founders", |_, world: &World| {
+                !world.broken.contains(&Broken::TwoFounders)
+            }),
             Property::always("no plan breaks an invariant", |_, world: &World| {
                 !world.broken.contains(&Broken::Refused)
             }),
         ]
+    }
+}
+
+/// What can happen to the network.
+fn cuts(world: &World, events: &mut Vec<Event>) {
+    if world.budget.cuts > 0 && world.cut.is_none() {
+        for one in world.ids() {
+            events.push(Event::Cut(Cut::isolating(one)));
+            let others = world.ids().filter(|other| one < *other);
+            events.extend(others.map(|other| Event::Cut(Cut::between(one, other))));
+        }
+    }
+    if world.budget.silences > 0 {
+        events.extend(world.ids().map(Event::Silence));
+    }
+    if !world.cut.is_none() || world.silent != Units::default() {
+        events.push(Event::Heal);
+    }
+    if let Some(old) = world.displaced {
+        if world.answers(old.unit, Some(world.primary)) {
+            events.push(Event::Demote);
+        }
+        let holder = world.unit(old.unit).lease;
+        if holder.is_some_and(|holder| world.unit(holder).hook.is_none()) {
+            events.push(Event::ExpireThere);
+        }
     }
 }
 
@@ -431,8 +518,8 @@ fn holds_turn(world: &World, id: Id) -> bool {
     let by_view = unit
         .hook
         .as_ref()
-        .is_some_and(|hook| hook::holds(hook.app, id, &hook.mine));
-    by_view || hook::holds(world.turn, id, &unit.bag)
+        .is_some_and(|hook| hook::holds(hook.app.turn, id, &hook.mine));
+    by_view || hook::holds(world.app.turn, id, &unit.bag)
 }
 
 fn vanish(world: &mut World, unit: Id) {

@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 
 use valkey_operator::planner::{
-    UnitName,
+    OUTAGE_PATIENCE_MS, UnitName,
     observation::{
         Attached, Intent, Known, Lease, Local, Monitor, Observation, Process, Role, Seen, Sentinel,
         Server, Settings, Storage, Unit, Users,
     },
-    peer_data::{
-        AppData, Founding, FoundingReason, Grant, Identity, Position, TurnRequest, UnitData,
-    },
+    peer_data::{AppData, Founding, Grant, Identity, Position, TurnRequest, UnitData},
 };
 
-use crate::world::{Bag, Hook, Id, State, Turn, World};
+use crate::world::{App, Bag, Hook, Id, State, Units, World};
 
 pub fn name(id: Id) -> UnitName {
     UnitName::new(format!("valkey/{id}"))
@@ -33,26 +31,31 @@ fn position(world: &World, id: Id) -> Position {
         history: "h".to_owned(),
         offset: 100,
         epoch: 1,
-        primary: world.primary == id,
+        primary: world.leads(id),
         clean: !unit.server && unit.clean,
         recorded_at: 1,
     }
 }
 
-fn app(turn: Turn) -> AppData {
+/// Returns the name of the deployment that `id` named.
+fn deployment(id: Id) -> String {
+    format!("d{id}")
+}
+
+fn app(app: App) -> AppData {
     AppData {
-        deployment_id: Some("d".to_owned()),
-        founding: Some(Founding {
-            unit: name(0),
-            generation: 1,
-            reason: FoundingReason::Found,
-            done: true,
+        deployment_id: app.deployment.map(deployment),
+        founding: app.founder.map(|founder| Founding {
+            unit: name(founder.unit),
+            generation: u64::from(founder.generation),
+            reason: founder.reason.into(),
+            done: founder.done,
         }),
-        turn: turn.map(|(holder, number)| Grant {
+        turn: app.turn.map(|(holder, number)| Grant {
             holder: name(holder),
             number: u64::from(number),
         }),
-        users_secret: Some("secret:1".to_owned()),
+        users_secret: app.deployment.map(|id| format!("secret:{id}")),
         system_users: None,
     }
 }
@@ -74,21 +77,25 @@ fn data(world: &World, id: Id, bag: &Bag, address: bool) -> UnitData {
     }
 }
 
-fn server(world: &World, id: Id) -> Seen<Server> {
-    if !world.unit(id).server {
+fn server(world: &World, viewer: Id, id: Id) -> Seen<Server> {
+    if !world.unit(id).server || !world.cut.reaches(viewer, id) {
         return Seen::Unknown("connection refused".to_owned());
     }
-    let primary = world.primary == id;
-    let replicas = world
-        .ids()
-        .filter(|other| primary && *other != id && world.unit(*other).server);
+    let primary = world.leads(id);
+    // Whoever was replaced without its knowledge is followed by nobody.
+    let replicas = world.ids().filter(|other| {
+        world.primary == id
+            && !world.leads(*other)
+            && world.unit(*other).server
+            && world.cut.reaches(*other, id)
+    });
     Seen::Known(Server {
         role: if primary {
             Role::Primary
         } else {
             Role::Replica {
                 of: host(world.primary),
-                link_up: world.serves(),
+                link_up: world.answers(id, Some(world.primary)),
                 syncing: None,
             }
         },
@@ -112,32 +119,56 @@ fn server(world: &World, id: Id) -> Seen<Server> {
     })
 }
 
-fn sentinel(world: &World, id: Id) -> Seen<Sentinel> {
-    if !world.unit(id).sentinel {
+/// Returns whom the Sentinel of `id` names, and whom it lists.
+fn view(world: &World, id: Id) -> (Id, Units) {
+    match world.displaced {
+        Some(old) if old.unit == id => (id, old.listed),
+        _ => (world.primary, world.listed),
+    }
+}
+
+/// Returns whether the Sentinel of `id` misses the primary that it names.
+fn misses(world: &World, id: Id) -> bool {
+    !world.answers(id, Some(view(world, id).0))
+}
+
+fn sentinel(world: &World, viewer: Id, id: Id) -> Seen<Sentinel> {
+    let reaches = |from, to| world.cut.reaches(from, to);
+    if !world.unit(id).sentinel || !reaches(viewer, id) {
         return Seen::Unknown("connection refused".to_owned());
     }
+    let (named, listed) = view(world, id);
     let known = |other: Id| Known {
         host: host(other),
         id: format!("id{other}"),
-        down: !world.unit(other).sentinel,
+        down: !world.unit(other).sentinel || !reaches(id, other),
     };
-    let introduced = world.listed.has(id);
-    let listed = || world.listed.ids().filter(move |_| introduced);
-    let down = !world.serves();
+    let introduced = listed.has(id);
+    let down = misses(world, id);
+    let quorum = usize::from(world.unit(id).quorum);
+    let agreeing = listed.ids().filter(|other| {
+        world.unit(*other).sentinel && reaches(id, *other) && misses(world, *other)
+    });
+    let listed = || listed.ids().filter(move |_| introduced);
     Seen::Known(Sentinel {
         id: format!("id{id}"),
         monitor: Some(Monitor {
-            primary: host(world.primary),
+            primary: host(named),
             epoch: 1,
             down,
-            down_for_ms: 0,
-            agreed_down: down,
+            // Whoever waits for a machine that is lost may wait for as long as it takes.
+            down_for_ms: if world.primary_is_gone() {
+                OUTAGE_PATIENCE_MS
+            } else {
+                0
+            },
+            agreed_down: down && (world.cut.is_none() || agreeing.count() >= quorum),
             failing_over: false,
-            quorum: usize::from(world.unit(id).quorum),
+            quorum,
             down_after_ms: 5000,
             others: listed().filter(|other| *other != id).map(known).collect(),
             replicas: listed()
-                .filter(|other| *other != world.primary)
+                .filter(|other| *other != named)
                 .map(known)
                 .collect(),
         }),
@@ -158,8 +189,8 @@ pub fn look(world: &World, me: Id, hook: &Hook, mine: &Bag) -> Observation {
         };
         let known = data(world, id, bag, id == me);
         if known.address.is_some() {
-            servers.insert(name(id), server(world, id));
-            sentinels.insert(name(id), sentinel(world, id));
+            servers.insert(name(id), server(world, me, id));
+            sentinels.insert(name(id), sentinel(world, me, id));
         }
         let dying = hook.dying.has(id);
         units.insert(name(id), Unit { data: known, dying });
@@ -188,17 +219,25 @@ pub fn look(world: &World, me: Id, hook: &Hook, mine: &Bag) -> Observation {
             start_digest: world.settings.to_string(),
             ..Settings::default()
         },
-        users: Users::Ready,
-        storage: Storage::Ready,
+        users: if hook.app.deployment.is_some() {
+            Users::Ready
+        } else {
+            Users::Missing
+        },
+        storage: if world.broken_storage.has(me) {
+            Storage::Problem("no such device".to_owned())
+        } else {
+            Storage::Ready
+        },
         local: Local {
             address: host(me),
             server: process(own.server),
             sentinel: process(own.sentinel),
             watch: Process::Running,
-            identity: own.data.then(|| Identity {
-                deployment_id: "d".to_owned(),
+            identity: own.mark.map(|mark| Identity {
+                deployment_id: deployment(mark.deployment),
                 unit: name(me),
-                generation: 1,
+                generation: u64::from(mark.generation),
                 position: (mine.state == State::Member).then(|| position(world, me)),
             }),
             has_data: own.data,

@@ -6,11 +6,12 @@ use stateright::{Checker as _, HasDiscoveries, Model as _};
 use valkey_operator::planner::{
     self, Intent, Observation, Plan, Step, leader,
     observation::Lease,
-    peer_data::Grant,
+    peer_data::{Grant, UnitState},
     turn::{self, Claim},
 };
 
 use crate::{
+    founding::deployed,
     hook::Rules,
     model::Lock,
     scenarios::{lock, real, removing, world},
@@ -234,6 +235,30 @@ fn a_leader_that_cannot_see_who_leaves_is_found() {
     };
     let scenario = removing(lock(world(1, 2, budget)), [1]);
     must_break("at most one unit holds the turn", rules, scenario);
+}
+
+/// Founds whenever the turn is there, whoever serves already.
+fn found_without_looking(seen: &Observation) -> Plan {
+    let mut seen = seen.clone();
+    let me = seen.me.clone();
+    if seen.mine().data.state == UnitState::New {
+        seen.servers.retain(|unit, _| *unit == me);
+        seen.sentinels.retain(|unit, _| *unit == me);
+        if let Some(founding) = &mut seen.app.founding {
+            founding.unit = me;
+            founding.done = false;
+        }
+    }
+    planner::plan(&seen)
+}
+
+#[test]
+fn founding_without_looking_is_found() {
+    let rules = Rules {
+        plan: found_without_looking,
+        ..real()
+    };
+    must_break("never two founders", rules, deployed(2, Budget::default()));
 }
 
 #[test]

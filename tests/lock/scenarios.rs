@@ -10,7 +10,7 @@ use crate::{
     memo::Memo,
     model::{ALWAYS, Lock},
     progress,
-    world::{Bag, Budget, Id, Life, State, Unit, Units, World},
+    world::{App, Bag, Budget, Cut, Founder, Id, Life, Mark, State, Unit, Units, Why, World},
 };
 
 /// The planner's own functions, and the executor as it is.
@@ -53,6 +53,10 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
                 sentinel: joined,
                 quorum: if joined { members / 2 + 1 } else { 0 },
                 data: joined,
+                mark: joined.then_some(Mark {
+                    deployment: 0,
+                    generation: 1,
+                }),
                 clean: false,
                 lease: None,
                 hook: None,
@@ -61,7 +65,16 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
         .collect();
     World {
         units,
-        turn: None,
+        app: App {
+            turn: None,
+            founder: Some(Founder {
+                unit: 0,
+                generation: 1,
+                reason: Why::Found,
+                done: true,
+            }),
+            deployment: Some(0),
+        },
         leader: Some(0),
         primary: 0,
         listed: Units::of(0..members),
@@ -69,6 +82,11 @@ pub fn world(members: Id, new: Id, budget: Budget) -> World {
         budget,
         to_remove: Units::default(),
         to_force: Units::default(),
+        cut: Cut::default(),
+        silent: Units::default(),
+        displaced: None,
+        broken_storage: Units::default(),
+        founded: Units::default(),
         broken: std::collections::BTreeSet::new(),
     }
 }
@@ -88,18 +106,18 @@ pub fn lock(start: World) -> Lock {
 }
 
 /// Whether the larger bounds are asked for.
-fn large() -> bool {
+pub fn large() -> bool {
     std::env::var_os("VALKEY_LOCK_LARGE").is_some()
 }
 
 /// Checks all properties and progress; prints what it took.
-fn check(name: &str, lock: &Lock) {
+pub fn check(name: &str, lock: &Lock) {
     safe(name, lock);
     progresses(name, lock);
 }
 
 /// Checks that nothing happens that must never happen.
-fn safe(name: &str, lock: &Lock) {
+pub fn safe(name: &str, lock: &Lock) {
     let begun = Instant::now();
     let checker = lock.clone().checker().threads(2).spawn_bfs().join();
     println!(
@@ -112,15 +130,22 @@ fn safe(name: &str, lock: &Lock) {
     );
     for (property, path) in checker.discoveries() {
         println!("broken: {property}");
-        for event in path.into_actions() {
+        let (worlds, events): (Vec<World>, Vec<_>) = path.into_vec().into_iter().unzip();
+        for event in events.into_iter().flatten() {
             println!("   {event:?}");
+        }
+        for world in &worlds[worlds.len().saturating_sub(2)..] {
+            println!("{:?} listed {:?}", world.app, world.listed);
+            for unit in &world.units {
+                println!("{unit:?}");
+            }
         }
     }
     checker.assert_properties();
 }
 
 /// Checks that everything can still be settled from everywhere.
-fn progresses(name: &str, lock: &Lock) {
+pub fn progresses(name: &str, lock: &Lock) {
     let begun = Instant::now();
     let progress = progress::check(lock);
     println!(
@@ -141,8 +166,8 @@ fn progresses(name: &str, lock: &Lock) {
             println!("   {event:?}");
         }
         println!(
-            "turn {:?} leader {:?} primary {} listed {:?}",
-            end.turn, end.leader, end.primary, end.listed
+            "{:?} leader {:?} primary {} listed {:?}",
+            end.app, end.leader, end.primary, end.listed
         );
         for unit in &end.units {
             println!("{unit:?}");

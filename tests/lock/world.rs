@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use valkey_operator::planner::peer_data::{TurnKind, UnitState};
+use valkey_operator::planner::peer_data::{FoundingReason, TurnKind, UnitState};
 
 /// Number of a unit.
 pub type Id = u8;
@@ -120,6 +120,59 @@ impl From<Wish> for TurnKind {
 /// The turn in the application's databag: whose, and which of its requests.
 pub type Turn = Option<(Id, u8)>;
 
+/// Who may serve without having been elected, as the leader named it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Founder {
+    pub unit: Id,
+    pub generation: u8,
+    pub reason: Why,
+    pub done: bool,
+}
+
+/// [`FoundingReason`], with a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    Found,
+    Restore,
+    Override,
+}
+
+impl From<FoundingReason> for Why {
+    fn from(reason: FoundingReason) -> Self {
+        match reason {
+            FoundingReason::Found => Self::Found,
+            FoundingReason::Restore => Self::Restore,
+            FoundingReason::Override => Self::Override,
+        }
+    }
+}
+
+impl From<Why> for FoundingReason {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Found => Self::Found,
+            Why::Restore => Self::Restore,
+            Why::Override => Self::Override,
+        }
+    }
+}
+
+/// The application's databag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct App {
+    pub turn: Turn,
+    pub founder: Option<Founder>,
+    /// The deployment, called after the unit that named it.
+    pub deployment: Option<Id>,
+}
+
+/// The file beside a unit's data: to which deployment it belongs, and which decision it followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    pub deployment: Id,
+    pub generation: u8,
+}
+
 /// One thing that a plan asks for, as far as the lock needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -128,6 +181,7 @@ pub enum Op {
     SetState(State),
     TakeLease,
     ReleaseLease,
+    Claim { generation: u8 },
     StartServer { replica: bool },
     StopServer,
     StartSentinel { quorum: u8 },
@@ -169,8 +223,8 @@ pub struct Hook {
     pub leader: bool,
     /// Whether the leadership went away since then, for however short a time.
     pub deposed: bool,
-    /// The application's turn as it was read.
-    pub app: Turn,
+    /// The application's databag as it was read.
+    pub app: App,
     /// The units that Juju listed.
     pub present: Units,
     /// Those among them that are being removed.
@@ -237,6 +291,8 @@ pub struct Unit {
     pub quorum: u8,
     /// Whether its server has ever run here.
     pub data: bool,
+    /// The mark beside the data.
+    pub mark: Option<Mark>,
     /// Whether that data was saved in order.
     pub clean: bool,
     /// The lease as this unit's server holds it.
@@ -261,6 +317,8 @@ pub enum Broken {
     Intrusion,
     /// A unit started or restarted its server without the turn.
     WithoutTurn,
+    /// A unit began with nothing although another had, and is still there.
+    TwoFounders,
     /// A plan was refused because it would break an invariant.
     Refused,
 }
@@ -286,13 +344,52 @@ pub struct Budget {
     pub blind: u8,
     /// Losses of a machine.
     pub losses: u8,
+    /// Cuts of the network between units.
+    pub cuts: u8,
+    /// Agents of Juju that lose their controller.
+    pub silences: u8,
+}
+
+/// Pairs of units that do not reach each other.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct Cut(Option<(Id, Option<Id>)>);
+
+impl Cut {
+    /// Cuts a unit off from all others.
+    pub const fn isolating(unit: Id) -> Self {
+        Self(Some((unit, None)))
+    }
+
+    /// Cuts the way between two units only.
+    pub const fn between(one: Id, other: Id) -> Self {
+        Self(Some((one, Some(other))))
+    }
+
+    pub const fn is_none(self) -> bool {
+        self.0.is_none()
+    }
+
+    pub const fn reaches(self, from: Id, to: Id) -> bool {
+        match self.0 {
+            None => true,
+            Some((unit, None)) => from == to || (from != unit && to != unit),
+            Some((one, Some(other))) => !(from == one && to == other || from == other && to == one),
+        }
+    }
+}
+
+/// A primary that was replaced behind a cut, and what its Sentinel lists.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Displaced {
+    pub unit: Id,
+    pub listed: Units,
 }
 
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub units: Vec<Unit>,
-    pub turn: Turn,
+    pub app: App,
     pub leader: Option<Id>,
     /// Whom the Sentinels name.
     pub primary: Id,
@@ -305,6 +402,16 @@ pub struct World {
     pub to_remove: Units,
     /// Who is to be taken away by force.
     pub to_force: Units,
+    /// Which units do not reach each other.
+    pub cut: Cut,
+    /// Whose agent does not reach Juju's controller: no hook begins or succeeds.
+    pub silent: Units,
+    /// Who was replaced as the primary and does not know it.
+    pub displaced: Option<Displaced>,
+    /// Whose storage cannot be used, and stays so.
+    pub broken_storage: Units,
+    /// Who began with nothing.
+    pub founded: Units,
     pub broken: BTreeSet<Broken>,
 }
 
@@ -321,9 +428,25 @@ impl World {
         0..u8::try_from(self.units.len()).expect("few units")
     }
 
+    /// Returns whether the server of `id` takes itself for the primary.
+    pub fn leads(&self, id: Id) -> bool {
+        id == self.primary || self.displaced.is_some_and(|old| old.unit == id)
+    }
+
+    /// Returns whether `me` gets an answer from `primary` as a primary.
+    pub fn answers(&self, me: Id, primary: Option<Id>) -> bool {
+        primary.is_some_and(|id| self.leads(id) && self.unit(id).server && self.cut.reaches(me, id))
+    }
+
     /// Returns whether the server that the Sentinels name serves.
     pub fn serves(&self) -> bool {
         self.unit(self.primary).server
+    }
+
+    /// Returns whether the primary's machine is lost, or its unit was taken away.
+    pub fn primary_is_gone(&self) -> bool {
+        let unit = self.unit(self.primary);
+        unit.lost || unit.life == Life::Gone
     }
 
     /// Returns who holds the lease in truth.
@@ -346,6 +469,12 @@ impl World {
     /// The rules compare numbers and add one to the highest, so two states that differ in nothing
     /// else behave alike; without this the model would have no end.
     pub fn canonical(mut self) -> Self {
+        if self
+            .displaced
+            .is_some_and(|old| !self.unit(old.unit).server && !self.unit(old.unit).sentinel)
+        {
+            self.displaced = None;
+        }
         for unit in &mut self.units {
             if let Some(hook) = &mut unit.hook {
                 hook.forget_what_is_over();
@@ -374,7 +503,7 @@ impl World {
                 visit(number);
             }
         };
-        turn(&mut self.turn, visit);
+        turn(&mut self.app.turn, visit);
         for (owner, unit) in (0..).zip(&mut self.units) {
             if owner == id {
                 visit(&mut unit.bag.number);
@@ -382,7 +511,7 @@ impl World {
                 visit(&mut unit.cache[usize::from(id)].number);
             }
             if let Some(hook) = &mut unit.hook {
-                turn(&mut hook.app, visit);
+                turn(&mut hook.app.turn, visit);
                 if owner == id {
                     visit(&mut hook.mine.number);
                     visit(&mut hook.at_look.number);
