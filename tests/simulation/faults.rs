@@ -261,6 +261,7 @@ pub fn befall(ctx: &Ctx, fault: &Fault) {
             add_unit(ctx, shelved);
         }
         Fault::RemoveUnit { unit } => ctx.with(|world| {
+            oracles::taken_away(world, unit);
             if let Some(known) = world.juju.units.get_mut(&unit)
                 && known.life == Life::Alive
             {

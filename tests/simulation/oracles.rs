@@ -677,6 +677,29 @@ pub fn disk_lost(world: &mut World, unit: u8) {
     }
 }
 
+/// Notes that a unit is removed right after its storage was taken away, which alone had the data: nobody else
+/// has heard of it, and another unit may begin without it.
+pub fn taken_away(world: &mut World, unit: u8) {
+    let now = world.now();
+    let taken = world.script.faults.iter().any(|(at, fault)| {
+        matches!(fault, Fault::DetachStorage { unit: other, .. } if *other == unit)
+            && (*at..=at + LAST_MOMENT).contains(&now)
+    });
+    let away = world
+        .machines
+        .get(&unit)
+        .is_some_and(|machine| !machine.mounted);
+    let others = world
+        .juju
+        .alive()
+        .into_iter()
+        .filter(|other| *other != unit);
+    let mut hosts = others.filter_map(|other| world.host(other));
+    if taken && away && !hosts.any(|host| world.cluster.local(host).has_data) {
+        world.oracles.gone_at = Some(now);
+    }
+}
+
 /// Notes what a person gives up with the order to go on: writes that no unit has which stays.
 pub fn given_up(world: &mut World) {
     let staying: Vec<String> = world
