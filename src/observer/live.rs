@@ -19,7 +19,7 @@ use crate::{
     },
     settings,
     valkey::{
-        Credentials, Endpoint, InternalUser, SentinelClient, ServerClient, ServerInfo,
+        Credentials, Endpoint, InternalUser, ReplicaView, SentinelClient, ServerClient, ServerInfo,
         server_info::Role as ServerRole,
     },
 };
@@ -263,16 +263,22 @@ async fn sentinel(host: &str, credentials: &Credentials) -> anyhow::Result<Senti
         return Ok(Sentinel { id, monitor: None });
     };
     let (replicas, others) = tokio::join!(client.replicas(), client.sentinels());
-    let down = view.flags.is_down();
+    let replicas = replicas?;
+    let promoted = ReplicaView::promoted(&view, &replicas);
+    let (address, flags, down_for_ms) = match promoted {
+        Some(replica) => (&replica.address, &replica.flags, replica.down_for_ms),
+        None => (&view.address, &view.flags, view.down_for_ms),
+    };
     Ok(Sentinel {
         id,
         monitor: Some(Monitor {
-            primary: view.address.host().to_owned(),
+            primary: address.host().to_owned(),
             epoch: view.config_epoch,
-            down,
-            down_for_ms: view.down_for_ms,
-            agreed_down: view.flags.has("o_down"),
+            down: flags.is_down(),
+            down_for_ms,
+            agreed_down: flags.has("o_down"),
             failing_over: view.flags.failover_in_progress(),
+            promoted: promoted.is_some(),
             quorum: usize::try_from(view.quorum).unwrap_or(usize::MAX),
             down_after_ms: view.down_after_ms,
             others: others?
@@ -283,7 +289,7 @@ async fn sentinel(host: &str, credentials: &Credentials) -> anyhow::Result<Senti
                     down: other.flags.is_down(),
                 })
                 .collect(),
-            replicas: replicas?
+            replicas: replicas
                 .into_iter()
                 .map(|replica| Known {
                     host: replica.address.host().to_owned(),

@@ -315,6 +315,7 @@ fn sentinel(kind: Kind, named: u8, kinds: &[Kind], members: &[Kind]) -> Seen<Sen
             down_for_ms: 0,
             agreed_down: false,
             failing_over: false,
+            promoted: false,
             quorum: sentinel_quorum(members.len()),
             down_after_ms: 5000,
             others: others.map(|other| known(other.number)).collect(),

@@ -241,10 +241,10 @@ fn moved(seen: &Observation, host: &str) -> bool {
 
 /// Plans the return of the server that the Sentinels still name as primary.
 fn named_myself(seen: &Observation, members: usize) -> Plan {
-    if seen.failing_over() {
+    if seen.may_be_replaced(&seen.local.address) {
         return Plan::Poll(Reason::FailingOver);
     }
-    if let Some(plan) = another_serves(seen) {
+    if let Some(plan) = another_serves(seen, members) {
         return plan;
     }
     let naming = seen.votes_for(&seen.local.address);
@@ -255,14 +255,8 @@ fn named_myself(seen: &Observation, members: usize) -> Plan {
             needed,
         });
     }
-    // Its own file is gone with the disk, and without its vote nobody is promoted.
-    if seen.local.sentinel == Process::Stopped
-        && !seen.local.has_sentinel_file
-        && seen.voices() < majority(members)
-        && members > 1
-    {
-        let step = sentinel_of_this_unit(seen, true);
-        return Plan::act(vec![step], "its vote is needed");
+    if let Some(plan) = vote_needed(seen, members) {
+        return plan;
     }
     let candidate = seen.best_replica();
     let former = address_of_another(seen);
@@ -330,7 +324,7 @@ fn about_to_be_replaced(seen: &Observation, members: usize) -> bool {
         seen.members()
             .into_iter()
             .filter_map(|unit| seen.monitor(&unit))
-            .filter(|monitor| monitor.down)
+            .filter(|monitor| monitor.down && !monitor.promoted)
     };
     let missing = monitors().count();
     let agreed = monitors().any(|monitor| missing >= monitor.quorum);
@@ -356,19 +350,39 @@ fn soon_missed(seen: &Observation) -> bool {
 
 /// Plans for when another unit serves although the Sentinels name this one; nothing when none does.
 ///
-/// It is the end of a hand-over whose caller died, if that unit holds all that is here; otherwise
-/// it went its own way, and the Sentinels elect somebody soon.
-fn another_serves(seen: &Observation) -> Option<Plan> {
+/// It is the end of a hand-over whose caller died, if that unit holds all that is here, or nothing is here since the
+/// disk is gone; otherwise it went its own way, and the Sentinels elect somebody soon.
+fn another_serves(seen: &Observation, members: usize) -> Option<Plan> {
     let serving = seen.serving();
     let (only, rest) = serving.split_first()?;
-    let recorded = seen.recorded();
-    let complete = rest.is_empty() && recorded.is_some_and(|position| covers(seen, only, position));
-    Some(if complete {
-        let step = Step::CompleteHandOver { to: only.clone() };
-        Plan::act(vec![step], "the Sentinels were not told")
-    } else {
-        Plan::Poll(Reason::FailingOver)
-    })
+    let covered = seen.recorded().map_or_else(
+        || !seen.local.has_data && seen.members().contains(only),
+        |position| covers(seen, only, position),
+    );
+    if !covered || !rest.is_empty() {
+        return Some(Plan::Poll(Reason::FailingOver));
+    }
+    if let Some(plan) = vote_needed(seen, members) {
+        return Some(plan);
+    }
+    let mut steps = Vec::new();
+    // One that has just begun anew knows nobody, and who knows nobody cannot be told either.
+    if seen.stranger().is_some() {
+        steps.push(Step::Announce);
+    }
+    steps.push(Step::CompleteHandOver { to: only.clone() });
+    Some(Plan::act(steps, "the Sentinels were not told"))
+}
+
+/// Plans the start of the local Sentinel before that of the server: its file is gone with the disk, and without its
+/// vote nobody is promoted.
+fn vote_needed(seen: &Observation, members: usize) -> Option<Plan> {
+    let needed = seen.local.sentinel == Process::Stopped
+        && !seen.local.has_sentinel_file
+        && seen.voices() < majority(members)
+        && members > 1;
+    let steps = vec![sentinel_of_this_unit(seen, true)];
+    needed.then(|| Plan::act(steps, "its vote is needed"))
 }
 
 /// Returns whether the server of `unit` holds everything up to `position`.

@@ -30,6 +30,8 @@ mod upkeep;
 pub mod view;
 
 #[cfg(test)]
+mod failover_tests;
+#[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
 mod properties;

@@ -274,8 +274,12 @@ pub struct Sentinel {
 
 /// What a Sentinel monitors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "facts as Sentinel tells them, one flag each"
+)]
 pub struct Monitor {
-    /// Host of the primary that it names.
+    /// Host of the primary that it names to clients and to the other Sentinels.
     pub primary: String,
     /// Epoch of that configuration.
     pub epoch: u64,
@@ -287,6 +291,11 @@ pub struct Monitor {
     pub agreed_down: bool,
     /// Whether a failover is under way.
     pub failing_over: bool,
+    /// Whether that failover has promoted a server: the one that it names, and of which it says here whether it is down.
+    ///
+    /// It ends once that server answers. Until then this Sentinel takes no part in another one.
+    #[serde(default)]
+    pub promoted: bool,
     /// Its quorum.
     pub quorum: usize,
     /// Its time until a silent primary counts as down, in milliseconds.

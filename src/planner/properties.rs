@@ -77,6 +77,7 @@ enum Twist {
     SentinelDead,
     Down,
     FailingOver,
+    Promoted,
     Loading,
     Primary,
     Priority,
@@ -91,6 +92,7 @@ fn twists() -> impl Strategy<Value = Vec<(u8, Twist)>> {
         Just(Twist::SentinelDead),
         Just(Twist::Down),
         Just(Twist::FailingOver),
+        Just(Twist::Promoted),
         Just(Twist::Loading),
         Just(Twist::Primary),
         Just(Twist::Priority),
@@ -113,6 +115,10 @@ fn apply(observation: &mut Observation, number: u8, twist: &Twist) {
                 monitor.down_for_ms = 100_000;
             }
             Twist::FailingOver => monitor.failing_over = true,
+            Twist::Promoted => {
+                monitor.failing_over = true;
+                monitor.promoted = true;
+            }
             Twist::Bare => sentinel.monitor = None,
             _ => {}
         }
@@ -164,7 +170,7 @@ fn sound(text: &str, seen: &Observation) {
         refresh::downgrade(seen).is_none() || !decided.steps().iter().any(starts_server),
         "starts an older version: {text}"
     );
-    // A displaced primary stops at any time; a Sentinel that moved forgets.
+    // A displaced primary stops at any time; a Sentinel that moved forgets; one whose failover cannot end begins anew.
     let stops = |step: &Step| matches!(step, Step::StopServer | Step::StopSentinel);
     let starts = |step: &Step| {
         matches!(
@@ -175,7 +181,10 @@ fn sound(text: &str, seen: &Observation) {
     assert!(
         !decided.steps().iter().any(starts)
             || !decided.steps().iter().any(stops)
-            || seen.holds_turn(),
+            || seen.holds_turn()
+            || seen
+                .monitor(&seen.me)
+                .is_some_and(|monitor| monitor.promoted && monitor.down),
         "restarts without the turn: {text}"
     );
     for step in decided.steps() {

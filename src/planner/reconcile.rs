@@ -30,6 +30,9 @@ pub fn plan(seen: &Observation) -> Plan {
     if seen.local.watch == Process::Stopped && concerned {
         return Plan::act(vec![Step::StartWatch], "the watcher does not run");
     }
+    if let Some(plan) = repair::hanging_failover(seen) {
+        return plan;
+    }
     if !running {
         return gate::plan(seen);
     }

@@ -10,6 +10,7 @@ use super::{
     step::Step,
     view::Naming,
 };
+use crate::limits::FAILOVER_TIMEOUT;
 
 /// How long a primary may be gone without Sentinel promoting anybody before the leader does, in milliseconds.
 ///
@@ -38,6 +39,27 @@ pub fn plan(seen: &Observation, server: &Server) -> Option<Plan> {
         .then(|| bare(seen))
         .flatten(),
     }
+}
+
+/// Plans how the local Sentinel is freed from a failover that cannot end: it is started anew.
+///
+/// Sentinel ends none whose promoted server is down, and takes no part in another one meanwhile; where the others are
+/// no majority without it, nobody is ever promoted. It keeps the promoted one as the primary in its file, with its
+/// votes, and begins with that.
+pub(super) fn hanging_failover(seen: &Observation) -> Option<Plan> {
+    let monitor = seen.monitor(&seen.me)?;
+    let hangs = monitor.promoted
+        && monitor.down
+        && u128::from(monitor.down_for_ms) >= FAILOVER_TIMEOUT.as_millis();
+    let steps = vec![
+        Step::StopSentinel,
+        Step::StartSentinel {
+            monitor: monitor.primary.clone(),
+            quorum: monitor.quorum,
+            fresh: false,
+        },
+    ];
+    hangs.then(|| Plan::act(steps, "its failover cannot end without whom it promoted"))
 }
 
 /// Returns the primary in fact, where the Sentinels name a server that follows it: a hand-over
@@ -117,7 +139,8 @@ fn agreed(seen: &Observation, server: &Server, host: &str) -> Option<Plan> {
         ));
     }
     match named_server.map(|server| (&server.role, server.loading)) {
-        Some((Role::Primary, None)) if named == seen.me => None,
+        Some((Role::Primary, None)) if named == seen.me => is_contradicted(seen)
+            .then(|| confirmed(seen, "a Sentinel names another in the same configuration")),
         Some((Role::Primary, None)) => follow_named(server, host),
         // It loads its data: the Sentinels wait, and so does everybody.
         Some((_, Some(progress))) => Some(Plan::Poll(Reason::Loading(progress))),
@@ -153,11 +176,40 @@ fn holds_the_most(seen: &Observation, server: &Server, missing: Option<&UnitName
         && seen.fullest_replica().as_ref() == Some(&seen.me)
 }
 
+/// Returns whether Sentinels name this unit and another one in the same, newest configuration.
+///
+/// They never agree by themselves: a hello counts only with a newer one. It comes about when one promotes anew
+/// whom another is just about to replace.
+fn is_contradicted(seen: &Observation) -> bool {
+    let members = seen.members();
+    let newest = || {
+        let monitors = members.iter().filter_map(|unit| seen.monitor(unit));
+        monitors.filter(|monitor| monitor.epoch == seen.epoch())
+    };
+    let is_mine = |monitor: &Monitor| monitor.primary == seen.local.address;
+    newest().any(is_mine) && newest().any(|monitor| !is_mine(monitor))
+}
+
+/// Returns the plan by which this unit, a primary, is named by all Sentinels in a new configuration.
+fn confirmed(seen: &Observation, why: &str) -> Plan {
+    let step = Step::CompleteHandOver {
+        to: seen.me.clone(),
+    };
+    Plan::act(vec![step], why)
+}
+
 /// The Sentinels name different primaries: usually until the next hello.
 ///
-/// One that was away while others joined and left knows nobody who is still there. Who has the newest
+/// Where none of them is newer, the only server that serves is confirmed. One that was away while others joined and left knows nobody who is still there. Who has the newest
 /// configuration introduces itself to it.
 fn split(seen: &Observation) -> Plan {
+    let mut members = seen.members().into_iter();
+    if is_contradicted(seen)
+        && seen.serving() == [seen.me.clone()]
+        && members.all(|unit| seen.server(&unit).is_some())
+    {
+        return confirmed(seen, "no Sentinel that names another is newer");
+    }
     let newest = |monitor: &Monitor| monitor.epoch == seen.epoch();
     let unknown = seen.other_members().into_iter().any(|unit| {
         seen.monitor(&unit).is_some_and(|monitor| {
@@ -284,7 +336,18 @@ pub(super) fn names_nobody(seen: &Observation, host: &str) -> bool {
 fn removed(seen: &Observation) -> Option<Plan> {
     // A unit that has not told its address yet may be the one that is named.
     let unknown = seen.units.values().any(|unit| unit.data.address.is_none());
-    if unknown || !seen.serving().is_empty() {
+    if unknown {
+        return None;
+    }
+    let serving = seen.serving();
+    let mut members = seen.members().into_iter();
+    if serving == [seen.me.clone()] && members.all(|unit| seen.server(&unit).is_some()) {
+        return Some(confirmed(
+            seen,
+            "whom the Sentinels promoted was removed by force",
+        ));
+    }
+    if !serving.is_empty() {
         return None;
     }
     let long_gone = seen

@@ -122,20 +122,7 @@ fn record_differs(seen: &Observation, server: &Server) -> bool {
 
 /// Plans the introduction of the local Sentinel to members whose Sentinel does not know it.
 fn introductions(seen: &Observation) -> Option<Plan> {
-    let mine = seen.monitor(&seen.me)?;
-    if seen.membership_busy() {
-        return None;
-    }
-    let stranger = seen.other_members().into_iter().find(|unit| {
-        seen.monitor(unit).is_some_and(|monitor| {
-            let host = seen.host_of(unit).unwrap_or_default();
-            !monitor
-                .others
-                .iter()
-                .any(|other| other.host == seen.local.address)
-                || !mine.others.iter().any(|other| other.host == host)
-        })
-    })?;
+    let stranger = seen.stranger().filter(|_| !seen.membership_busy())?;
     let reason = Reason::Degraded(format!("Sentinel is not known to {stranger} yet"));
     Some(Plan::ActAndPoll {
         steps: vec![Step::Announce],

@@ -263,6 +263,21 @@ impl Observation {
         self.primary().or_else(named)
     }
 
+    /// Returns a member whose Sentinel answers and does not know the local one, or the other way round.
+    #[must_use]
+    pub fn stranger(&self) -> Option<UnitName> {
+        let mine = self.monitor(&self.me)?;
+        self.other_members().into_iter().find(|unit| {
+            self.monitor(unit).is_some_and(|theirs| {
+                let host = self.host_of(unit).unwrap_or_default();
+                let knows = |monitor: &Monitor, host: &str| {
+                    monitor.others.iter().any(|other| other.host == host)
+                };
+                !knows(theirs, &self.local.address) || !knows(mine, host)
+            })
+        })
+    }
+
     /// Returns whether a Sentinel works on a failover now.
     #[must_use]
     pub fn failing_over(&self) -> bool {
@@ -270,6 +285,17 @@ impl Observation {
             .iter()
             .filter_map(|unit| self.monitor(unit))
             .any(|monitor| monitor.failing_over)
+    }
+
+    /// Returns whether a Sentinel works on a failover that may end in another server than that of `host`.
+    ///
+    /// One that has promoted that server waits for nothing but its answer.
+    #[must_use]
+    pub fn may_be_replaced(&self, host: &str) -> bool {
+        self.members()
+            .iter()
+            .filter_map(|unit| self.monitor(unit))
+            .any(|monitor| monitor.failing_over && !(monitor.promoted && monitor.primary == host))
     }
 
     /// Returns the highest epoch that any Sentinel shows.

@@ -109,6 +109,8 @@ pub struct ReplicaView {
     pub primary: Option<Endpoint>,
     /// Milliseconds since that `INFO`.
     pub info_age_ms: u64,
+    /// Milliseconds for which this Sentinel has taken it for down, 0 while it does not.
+    pub down_for_ms: u64,
 }
 
 /// One Sentinel's view of another one.
@@ -209,6 +211,21 @@ impl ReplicaView {
             link_up: fields.text("master-link-status") == "ok",
             primary: fields.endpoint("master-host", "master-port"),
             info_age_ms: fields.number("info-refresh"),
+            down_for_ms: fields.number("s-down-time"),
+        })
+    }
+
+    /// Returns the replica that the failover under way has promoted, once it has.
+    ///
+    /// From then on the Sentinel names that one to clients and to the other Sentinels and keeps it in its file; only
+    /// `SENTINEL MASTER` goes on to show the address of the old primary, until the failover has ended.
+    #[must_use]
+    pub fn promoted<'a>(primary: &PrimaryView, replicas: &'a [Self]) -> Option<&'a Self> {
+        let state = primary.failover_state.as_deref();
+        let is_done = matches!(state, Some("reconf_slaves" | "update_config"));
+        let mut replicas = replicas.iter();
+        replicas.find(|replica| {
+            is_done && primary.flags.failover_in_progress() && replica.flags.has("promoted")
         })
     }
 
@@ -310,6 +327,38 @@ mod tests {
         assert_eq!(replicas.len(), 1);
         assert!(replicas[0].is_promotable() && replicas[0].primary.is_none());
         assert_eq!(PrimaryView::parse(&Value::Nil), None);
+    }
+
+    #[test]
+    fn who_was_promoted_counts_from_when_it_was() {
+        // As 8.0.1 and 9.1.2 answer while they point the other replicas to it.
+        let of = |flags: &str, state: &str| {
+            let flags = format!("ip 10.0.0.1 port 6379 flags {flags} failover-state {state}");
+            PrimaryView::parse(&flat(&flags)).unwrap()
+        };
+        let replicas = ReplicaView::parse_all(&Value::Array(vec![
+            flat("ip 10.0.0.2 port 6379 flags slave,reconf_inprog"),
+            flat(
+                "ip 10.0.0.3 port 6379 flags s_down,slave,disconnected,promoted s-down-time 33694",
+            ),
+        ]));
+        let busy = "s_down,master,disconnected,failover_in_progress";
+        for (flags, state, expected) in [
+            (busy, "reconf_slaves", Some("10.0.0.3")),
+            (busy, "update_config", Some("10.0.0.3")),
+            // It is chosen, and not yet promoted.
+            (busy, "wait_promotion", None),
+            (busy, "wait_start", None),
+            ("master", "none", None),
+        ] {
+            let found = ReplicaView::promoted(&of(flags, state), &replicas);
+            assert_eq!(
+                found.map(|it| it.address.host()),
+                expected,
+                "{flags} {state}"
+            );
+        }
+        assert_eq!(replicas[1].down_for_ms, 33_694);
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

@@ -164,6 +164,7 @@ fn sentinel(world: &World, viewer: Id, id: Id) -> Seen<Sentinel> {
             },
             agreed_down: down && (world.cut.is_none() || agreeing.count() >= quorum),
             failing_over: false,
+            promoted: false,
             quorum,
             down_after_ms: 5000,
             others: listed().filter(|other| *other != id).map(known).collect(),

@@ -358,6 +358,8 @@ pub struct SentinelView {
     pub agreed_down: bool,
     /// Whether a failover is under way here.
     pub failing_over: bool,
+    /// Whether that failover has promoted somebody, of whom the rest is told.
+    pub promoted: bool,
     /// Its quorum.
     pub quorum: usize,
     /// Its time until silence counts as down.

@@ -88,14 +88,15 @@ impl Cluster {
             primary: name(group.named()),
             config_epoch: group.config_epoch,
             current_epoch: sentinel.current_epoch,
-            down: group.primary.down,
-            down_for_ms: if group.primary.down {
-                self.now - group.primary.down_since
+            down: group.named_instance().down,
+            down_for_ms: if group.named_instance().down {
+                self.now - group.named_instance().down_since
             } else {
                 0
             },
-            agreed_down: group.agreed_down,
+            agreed_down: group.agreed_down && !group.has_promoted(),
             failing_over: group.state != State::None,
+            promoted: group.has_promoted(),
             quorum: group.quorum,
             down_after: group.down_after,
             others: group
@@ -235,6 +236,7 @@ impl Cluster {
                 down_for_ms: view.down_for_ms,
                 agreed_down: view.agreed_down,
                 failing_over: view.failing_over,
+                promoted: view.promoted,
                 quorum: view.quorum,
                 down_after_ms: view.down_after,
                 others: view

@@ -264,10 +264,21 @@ impl Group {
 
     /// Returns the address that it names to others.
     pub fn named(&self) -> Addr {
-        match self.promoted {
-            Some(promoted) if self.state >= State::Reconfigure => promoted,
-            _ => self.primary.addr,
-        }
+        self.named_instance().addr
+    }
+
+    /// Returns what it knows of the server that it names to others.
+    pub fn named_instance(&self) -> &Instance {
+        let mut replicas = self.replicas.iter();
+        let promoted = replicas.find(|replica| Some(replica.addr) == self.promoted);
+        promoted
+            .filter(|_| self.has_promoted())
+            .unwrap_or(&self.primary)
+    }
+
+    /// Returns whether the failover under way has promoted a replica.
+    pub fn has_promoted(&self) -> bool {
+        self.promoted.is_some() && self.state >= State::Reconfigure
     }
 
     /// Returns whether the primary can be relied upon.

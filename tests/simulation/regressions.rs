@@ -511,3 +511,65 @@ fn a_failover_by_hand_loses_no_more_than_is_said_of_it() {
         holds(script);
     }
 }
+
+/// The gate of a promoted server that had died waited for the end of the failover, and Sentinel for the server.
+#[test]
+fn a_promoted_server_that_dies_comes_back_although_the_failover_has_not_ended() {
+    for script in [
+        "seed=25983 units=3 juju=4.0
+         11000 lose-machine 2 735
+         18000 kill-server 0",
+        "seed=38598 units=3 juju=4.0
+         18636 lose-machine 1 622
+         25000 kill-server 0",
+        "seed=45245 units=3 juju=3.6
+         60000 set-priority 2 0
+         68000 reboot 1 7000
+         74576 kill-server 0",
+    ] {
+        holds(script);
+    }
+}
+
+/// A Sentinel waited for ever for the server that it had promoted, and nobody was promoted in its place.
+#[test]
+fn a_failover_ends_although_whom_it_promoted_is_gone() {
+    holds(
+        "seed=10103 units=3 juju=silent
+         60000 plain-failover 2
+         60432 lose-machine 0 617
+         60550 cut-off 2 3042",
+    );
+}
+
+/// One Sentinel promoted whom the others were just replacing: each named another in the same configuration.
+#[test]
+fn no_two_sentinels_name_different_primaries_for_good() {
+    holds(
+        "seed=43213 units=5 juju=4.0
+         24337 plain-failover 1
+         27000 kill-unit 2",
+    );
+    holds(
+        "seed=54479 units=3 juju=4.0
+         71000 cut-off 0 5913
+         73318 full-disk 2 13000",
+    );
+}
+
+/// Of two units one lost its disk, with its Sentinel, and the other was promoted, but no Sentinel was told.
+#[test]
+fn who_was_promoted_serves_when_the_other_of_two_lost_its_disk() {
+    holds(
+        "seed=34487 units=3 juju=silent
+         82256 remove-unit 1
+         157881 plain-failover 2
+         158057 lose-disk 2 829",
+    );
+    holds(
+        "seed=55146 units=3 juju=silent
+         70000 remove-unit 2
+         110000 lose-disk 0 750
+         110000 reset-sentinel 1",
+    );
+}

@@ -13,6 +13,7 @@ mod cluster;
 mod clients;
 mod handover;
 mod handover_trouble;
+mod hanging;
 mod membership;
 mod names;
 mod namespace;
