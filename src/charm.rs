@@ -15,7 +15,7 @@ use crate::{
         peer_data::{AppData, Databag, TurnRequest, UnitData},
         turn,
     },
-    valkey::{Credentials, UsersSecret, configuration::Options},
+    valkey::{Credentials, UsersSecret, configuration::Options, membership::Unproven},
     workload::{Kind, Workload},
 };
 
@@ -46,6 +46,8 @@ pub struct Charm {
     pub workload: Option<Workload>,
     /// Whether a primary that answers refused the lease, so that only evidence is left.
     pub lease_refused: Option<String>,
+    /// Sentinels that this run has reset and not seen whole since.
+    pub unproven: Unproven,
     /// A wish of a person that cannot be carried out, to be shown when all else is well.
     pub unheeded: Option<String>,
     /// What keeps labels and Services of Kubernetes from being right, to be shown when all else is well.

@@ -151,6 +151,12 @@ pub const FORGET_LIMIT: Duration = Duration::from_secs(90);
 /// Longest that Sentinels may take to list one that was introduced to them; it takes milliseconds.
 pub const ANNOUNCE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Longest that no other Sentinel is reset because one that was does not answer, so that it cannot be seen whether it
+/// knows a replica again.
+///
+/// Who is only cut off mostly is back by then; who is gone must not keep the others for longer.
+pub const RESET_PROOF_LIMIT: Duration = Duration::from_secs(60);
+
 /// Time between two looks at a Sentinel that learns its members again, which takes about a second.
 pub const MEMBERSHIP_POLL: Duration = Duration::from_millis(50);
 

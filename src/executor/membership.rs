@@ -247,13 +247,14 @@ pub(super) async fn announce(charm: &Charm, seen: &Observation) -> anyhow::Resul
 
 /// Clears departed members from the Sentinels of `remaining`, one after another.
 pub(super) async fn forget(
-    charm: &Charm,
+    charm: &mut Charm,
     seen: &Observation,
     remaining: &[UnitName],
 ) -> anyhow::Result<()> {
     let primary = seen.primary().context("no primary answers")?;
     let belonging = belonging_with(seen, &primary, remaining)?;
-    let report = membership::forget(&belonging, credentials(charm)?).await?;
+    let credentials = credentials(charm)?.clone();
+    let report = membership::forget(&belonging, &credentials, &mut charm.unproven).await?;
     if !report.skipped.is_empty() {
         let skipped: Vec<String> = report.skipped.iter().map(ToString::to_string).collect();
         tracing::warn!(

@@ -20,7 +20,7 @@ use crate::{
         observation::{Storage, Unit, Users},
         peer_data::{AppData, UnitData, UnitState},
     },
-    valkey::{UsersSecret, configuration::Options},
+    valkey::{UsersSecret, configuration::Options, membership::Unproven},
     workload::{Backend as _, Layout, SystemdWorkload, Workload},
 };
 
@@ -164,6 +164,7 @@ impl Known {
             credentials: Some(secret.current.clone()),
             workload: Some(Workload::Systemd(systemd)),
             lease_refused: None,
+            unproven: Unproven::default(),
             unheeded: None,
             services_note: None,
             users_secret: Some(secret),

@@ -19,7 +19,7 @@ use crate::{
         peer_data::{AppData, Malformed, UnitData},
         rotation::NUMBER_KEY,
     },
-    valkey::configuration::Options,
+    valkey::{configuration::Options, membership::Unproven},
     workload::PebbleWorkload,
 };
 
@@ -114,6 +114,7 @@ pub async fn begin(env: Environment, tools: HookTools) -> anyhow::Result<Charm> 
         credentials: None,
         workload: None,
         lease_refused: None,
+        unproven: Unproven::default(),
         unheeded: None,
         services_note: None,
         users_secret: None,

@@ -1,6 +1,7 @@
 //! A run of the charm: the handler and its pass, as in `src/handlers`, on the models.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     ops::{Deref, DerefMut},
     time::Duration,
@@ -73,6 +74,8 @@ pub struct Side {
     pub storage: bool,
     /// Host of a fenced primary that refused the lease.
     pub lease_refused: Option<String>,
+    /// Sentinels that this run has reset and not seen whole since, with when.
+    pub unproven: RefCell<BTreeMap<String, Millis>>,
 }
 
 impl Deref for Run {
@@ -182,6 +185,7 @@ impl Side {
             peers: BTreeMap::new(),
             storage: world.machines.get(&unit)?.mounted,
             lease_refused: None,
+            unproven: RefCell::default(),
         };
         // Before it has entered the relation it knows of nobody.
         let others = known.entered.then(|| juju.goal_state());

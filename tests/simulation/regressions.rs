@@ -190,6 +190,16 @@ fn no_sentinel_is_reset_while_another_knows_no_replica() {
     );
 }
 
+/// One was cut off right after its reset; when it was back, the next was reset before it knew any replica.
+#[test]
+fn no_sentinel_is_reset_while_one_that_was_is_out_of_sight() {
+    holds(
+        "seed=46000 units=3 juju=3.6
+         65000 remove-unit 1
+         65944 cut-off 0 4000",
+    );
+}
+
 /// The only member, whose storage was to be detached, waited in its hook for a newcomer, and the
 /// newcomer for the leader, which was the only member.
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use valkey_operator::valkey::Endpoint;
 use valkey_operator::valkey::membership::{
-    Membership, MembershipError, announce, forget, safe_to_reset,
+    Membership, MembershipError, Unproven, announce, forget, safe_to_reset,
 };
 
 use crate::cluster::{Cluster, eventually};
@@ -69,7 +69,9 @@ async fn a_new_sentinel_is_known_at_once_and_an_old_one_forgotten_one_by_one() {
     announce(&endpoint, &all, &cluster.credentials)
         .await
         .unwrap();
-    let report = forget(&all, &cluster.credentials).await.unwrap();
+    let report = forget(&all, &cluster.credentials, &mut Unproven::default())
+        .await
+        .unwrap();
     assert_eq!(report.reset, Vec::<Endpoint>::new());
     println!(
         "every Sentinel knows the new replica after {:?}",
@@ -81,7 +83,9 @@ async fn a_new_sentinel_is_known_at_once_and_an_old_one_forgotten_one_by_one() {
     cluster.nodes[new].server_process = None;
     let rest = membership(&cluster, &[0, 1, 2]);
     let start = Instant::now();
-    let report = forget(&rest, &cluster.credentials).await.unwrap();
+    let report = forget(&rest, &cluster.credentials, &mut Unproven::default())
+        .await
+        .unwrap();
     println!(
         "one of four is forgotten by three after {:?}",
         start.elapsed()
@@ -107,7 +111,10 @@ async fn a_new_sentinel_is_known_at_once_and_an_old_one_forgotten_one_by_one() {
         );
     }
     assert_eq!(
-        forget(&rest, &cluster.credentials).await.unwrap().reset,
+        forget(&rest, &cluster.credentials, &mut Unproven::default())
+            .await
+            .unwrap()
+            .reset,
         Vec::<Endpoint>::new()
     );
 }
@@ -121,7 +128,9 @@ async fn dead_members_are_skipped_and_stay_known() {
         cluster.nodes[index].server_process = None;
     }
     let rest = membership(&cluster, &[0, 1, 2]);
-    let report = forget(&rest, &cluster.credentials).await.unwrap();
+    let report = forget(&rest, &cluster.credentials, &mut Unproven::default())
+        .await
+        .unwrap();
     assert_eq!(report.skipped, [cluster.nodes[2].sentinel.clone()]);
     assert_eq!(report.reset.len(), 2);
     for index in 0..2 {
@@ -147,7 +156,7 @@ async fn nothing_is_reset_while_the_primary_is_down() {
         matches!(refused, Err(MembershipError::Unsafe { .. })),
         "{refused:?}"
     );
-    let refused = forget(&rest, &cluster.credentials).await;
+    let refused = forget(&rest, &cluster.credentials, &mut Unproven::default()).await;
     assert!(
         matches!(refused, Err(MembershipError::Unsafe { .. })),
         "{refused:?}"

@@ -7,12 +7,12 @@
 
 mod members;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::limits::{ANNOUNCE_LIMIT, FORGET_LIMIT, MEMBERSHIP_POLL};
+use crate::limits::{ANNOUNCE_LIMIT, FORGET_LIMIT, MEMBERSHIP_POLL, RESET_PROOF_LIMIT};
 use crate::valkey::{Credentials, Endpoint, InternalUser, Role, ServerClient, ValkeyError};
 use members::{Member, Members, Wanted};
 
@@ -41,6 +41,23 @@ impl Membership {
             sentinels,
             within: FORGET_LIMIT,
         }
+    }
+}
+
+/// Sentinels that were reset and have not been seen whole since, each with when it was reset.
+///
+/// Kept from one call of [`forget`] to the next: whoever was cut off right after it had been reset may know no replica,
+/// for as long as that lasts.
+#[derive(Debug, Clone, Default)]
+pub struct Unproven(BTreeMap<Endpoint, Instant>);
+
+impl Unproven {
+    /// Returns whether one of these `silent` Sentinels was reset so lately that the next one has to wait for it.
+    fn awaits(&self, silent: &[Endpoint]) -> bool {
+        silent.iter().any(|endpoint| {
+            let reset = self.0.get(endpoint);
+            reset.is_some_and(|since| since.elapsed() < RESET_PROOF_LIMIT)
+        })
     }
 }
 
@@ -271,6 +288,7 @@ pub async fn announce(
 pub async fn forget(
     membership: &Membership,
     credentials: &Credentials,
+    unproven: &mut Unproven,
 ) -> Result<MembershipReport, MembershipError> {
     let deadline = Instant::now() + membership.within;
     let members = Members::gather(&membership.sentinels, credentials).await;
@@ -316,7 +334,9 @@ pub async fn forget(
                 let back = Members::gather(&members.silent, credentials).await;
                 let others = members.alive.iter().chain(&back.alive);
                 let others = others.filter(|other| other.endpoint() != member.endpoint());
-                if unready(&wanted, others, &report.settled).await? {
+                if unproven.awaits(&back.silent)
+                    || unready(&wanted, others, &report.settled).await?
+                {
                     tokio::time::sleep(MEMBERSHIP_POLL).await;
                     continue;
                 }
@@ -325,6 +345,7 @@ pub async fn forget(
                     .reset()
                     .await
                     .map_err(valkey(member.endpoint()))?;
+                unproven.0.insert(member.endpoint().clone(), Instant::now());
                 tracing::info!(sentinel = %member.endpoint(), ?ghosts, "Sentinel reset");
                 was_reset = true;
             }
@@ -337,6 +358,7 @@ pub async fn forget(
                 .map_err(valkey(member.endpoint()))?;
             tokio::time::sleep(MEMBERSHIP_POLL).await;
         }
+        unproven.0.remove(member.endpoint());
         if was_reset {
             report.reset.push(member.endpoint().clone());
         }
@@ -372,4 +394,22 @@ async fn unready(
 fn valkey(who: &Endpoint) -> impl FnOnce(ValkeyError) -> MembershipError + use<> {
     let who = who.clone();
     move |source| MembershipError::Valkey { who, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_silent_since_its_reset_is_waited_for_a_while() {
+        let [reset, other] =
+            ["10.0.0.1", "10.0.0.2"].map(|host| Endpoint::new(host, 26379).unwrap());
+        let at = |since: Instant| Unproven(BTreeMap::from([(reset.clone(), since)]));
+        let now = Instant::now();
+        assert!(at(now).awaits(&[other.clone(), reset.clone()]));
+        // It answers, and can be seen; who was never reset still knows what it knew.
+        assert!(!at(now).awaits(&[other]));
+        let long_ago = now.checked_sub(RESET_PROOF_LIMIT).unwrap();
+        assert!(!at(long_ago).awaits(&[reset]));
+    }
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use valkey_operator::{
-    limits::{ANNOUNCE_LIMIT, FORGET_LIMIT, LEASE_CONFIRM_LIMIT, LEASE_TTL, MEMBERSHIP_POLL},
+    limits::{
+        ANNOUNCE_LIMIT, FORGET_LIMIT, LEASE_CONFIRM_LIMIT, LEASE_TTL, MEMBERSHIP_POLL,
+        RESET_PROOF_LIMIT,
+    },
     planner::{Observation, UnitName, observation::Lease},
 };
 
@@ -452,13 +455,21 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
                 attached = attached_if_safe(run, &membership, &gathered).await?;
                 let mut unready = false;
                 let mut settled = true;
-                let silent = membership
+                let silent: Vec<&String> = membership
                     .sentinels
                     .iter()
-                    .filter(|host| !gathered.alive.contains(host));
-                let back = join_all(silent.map(async |host| look(run, host).await)).await;
-                for facts in back.into_iter().flatten() {
-                    unready |= !knows_a_replica(&membership, &facts);
+                    .filter(|host| !gathered.alive.contains(host))
+                    .collect();
+                let asked = silent.iter().map(async |host| look(run, host).await);
+                let back = join_all(asked).await;
+                let mut still = silent.iter().zip(&back).filter(|(_, facts)| facts.is_err());
+                let now = run.ctx.sim.now();
+                unready |= still.any(|(host, _)| {
+                    let reset = run.unproven.borrow().get(*host).copied();
+                    reset.is_some_and(|since| now - since < ms(RESET_PROOF_LIMIT))
+                });
+                for facts in back.iter().flatten() {
+                    unready |= !knows_a_replica(&membership, facts);
                 }
                 for other in &gathered.alive {
                     if other == member {
@@ -474,6 +485,8 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
                     continue;
                 }
                 run.sentinel(member, SentinelCommand::Reset).await?;
+                let reset_at = run.ctx.sim.now();
+                run.unproven.borrow_mut().insert(member.clone(), reset_at);
                 was_reset = true;
             }
             introduce(run, member, &view, gathered.ids.iter()).await?;
@@ -481,6 +494,7 @@ pub async fn forget(run: &Run, seen: &Observation, remaining: &[UnitName]) -> Re
                 .await?;
             run.ctx.sleep(ms(MEMBERSHIP_POLL)).await;
         }
+        run.unproven.borrow_mut().remove(member);
     }
     Ok(())
 }
