@@ -153,8 +153,8 @@ pub const PLANTED: &[Planted] = &[
     Planted {
         name: "writes Sentinel's file anew at each start",
         deciders: || with_plan(fresh_sentinel),
-        script: "seed=1 units=3 juju=3.6
-            60000 reboot 0 10000",
+        script: "seed=9 units=3 juju=3.6
+            110000 reboot-all 1362 554",
         breaks: &["unsettled"],
     },
     Planted {
