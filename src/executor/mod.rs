@@ -120,6 +120,7 @@ fn credentials(charm: &Charm) -> anyhow::Result<&Credentials> {
 
 pub use databag::{flush, record_position};
 pub use processes::{
-    end_server, prepare_server, refresh_watch, renew_unit_files, stop_sentinel, stop_watch, take_up,
+    end_server, prepare_server, refresh_watch, renew_unit_files, stop_sentinel, stop_watch,
+    take_up, watch_who_still_serves,
 };
 pub use users::{advance_users, apply_users};

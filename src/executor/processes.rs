@@ -432,6 +432,24 @@ pub(super) async fn start_watch(charm: &Charm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Starts the watcher of a unit that could not leave and serves on.
+///
+/// What a failed hook wrote into the databag is gone. Whoever waits to take the data over finds this unit by its
+/// databag, so what the watcher wakes has to write it until Juju runs the hook again.
+///
+/// # Errors
+///
+/// When the watcher's file cannot be written, or the watcher does not start.
+pub async fn watch_who_still_serves(charm: &Charm) -> anyhow::Result<()> {
+    let Some(workload) = &charm.workload else {
+        return Ok(());
+    };
+    if workload.status(Service::Server).await?.is_running() {
+        start_watch(charm).await?;
+    }
+    Ok(())
+}
+
 fn watch_launch(layout: &Layout) -> anyhow::Result<Launch> {
     let program = std::env::current_exe().context("cannot find the charm's own program")?;
     let args = [

@@ -122,7 +122,13 @@ async fn leave(charm: &mut Charm) -> anyhow::Result<()> {
     );
     // A watcher would wake a charm that has nothing to do any more.
     executor::stop_watch(charm).await?;
-    pass::run(charm, Intent::Leave).await.map(drop)
+    let left = pass::run(charm, Intent::Leave).await.map(drop);
+    if left.is_err()
+        && let Err(error) = executor::watch_who_still_serves(charm).await
+    {
+        warn!(error = format!("{error:#}"), "Cannot start the watcher");
+    }
+    left
 }
 
 /// Handles `stop`: on machines it comes only when the unit is removed, after its storage went; in a

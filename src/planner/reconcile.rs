@@ -139,7 +139,7 @@ fn join(seen: &Observation, server: &Server) -> Plan {
     else {
         // Promoted after everything was done but saying so.
         if matches!(seen.naming(), Naming::Agreed { host, .. } if host == seen.local.address) {
-            return Plan::act(joined(seen), "the Sentinels elected this unit");
+            return elected(seen);
         }
         return found(seen);
     };
@@ -201,6 +201,17 @@ fn join(seen: &Observation, server: &Server) -> Plan {
     Plan::act(joined(seen), "every active Sentinel knows this unit")
 }
 
+/// Plans the rest of joining for a unit that is primary already: all know it first, as they know a replica.
+fn elected(seen: &Observation) -> Plan {
+    let why = "the Sentinels elected this unit";
+    if seen.local.sentinel == Process::Stopped {
+        let fresh = !seen.local.has_sentinel_file;
+        let steps = vec![gate::sentinel_of_this_unit(seen, fresh), Step::Announce];
+        return Plan::act(steps, why);
+    }
+    discovered(seen, &seen.belonging()).unwrap_or_else(|| Plan::act(joined(seen), why))
+}
+
 /// Returns the steps that make this unit a member.
 fn joined(seen: &Observation) -> Vec<Step> {
     let mut everybody = seen.members();
@@ -255,11 +266,13 @@ fn discovered(seen: &Observation, members: &[UnitName]) -> Option<Plan> {
             continue;
         };
         let hears_me = monitor.others.iter().any(|other| other.host == me);
-        let sees_replica = monitor.replicas.iter().any(|replica| replica.host == me);
+        let sees_replica =
+            monitor.primary == me || monitor.replicas.iter().any(|replica| replica.host == me);
         let heard = mine.is_some_and(|mine| {
             seen.host_of(unit).is_some_and(|host| {
                 mine.others.iter().any(|other| other.host == host)
                     && (primary.as_ref() == Some(unit)
+                        || mine.primary == me
                         || mine.replicas.iter().any(|replica| replica.host == host))
             })
         });

@@ -907,6 +907,16 @@ fn a_server_that_returns_serves_only_what_is_surely_the_best() {
             .sentinels
             .insert(vote, elected.sentinels[&elected.me].clone());
     }
+    // It counts once they know its Sentinel.
+    assert_eq!(
+        show(&plan(&elected)),
+        "act: announce Sentinel to the others; poll: waiting for Sentinels to discover this unit: 0 of 2"
+    );
+    let me = elected.local.address.clone();
+    for number in [0, 2] {
+        let monitor = monitor_of(&mut elected, &super::fixture::unit(number));
+        monitor.others[0].host.clone_from(&me);
+    }
     assert!(show(&plan(&elected)).contains("set the state to Member"));
     // The others' Sentinels name the address that this unit has now: it was another's before the reboot.
     let mut moved = seen("me=1 0:X 1:Rs 2:Ro names=1");

@@ -125,7 +125,12 @@ pub async fn dispatch(ctx: Ctx, unit: u8, hook: Hook) -> Result<Staged, String> 
         Hook::StorageDetaching => {
             run.ctx
                 .with(|world| steps::processes::stop_watch(world, unit));
-            run.pass(Intent::Leave).await
+            let (ctx, host) = (run.ctx.clone(), run.host.clone());
+            let left = run.pass(Intent::Leave).await;
+            if left.is_err() {
+                steps::processes::watch_who_still_serves(&ctx, unit, &host).await;
+            }
+            left
         }
         Hook::Confirm(source) => person::confirm(run, source).await,
         Hook::Stop => {

@@ -583,3 +583,27 @@ fn who_was_promoted_serves_when_the_other_of_two_lost_its_disk() {
          110000 reset-sentinel 1",
     );
 }
+
+/// A unit that was elected before it had joined counted itself, and raised the quorum, before anybody knew its Sentinel.
+#[test]
+fn who_is_elected_before_it_has_joined_is_known_before_it_counts() {
+    holds(
+        "seed=142733 units=3 juju=silent
+         40000 cut-pair 1 0 2000
+         40000 remove-unit 2
+         40000 detach-storage 0 736
+         40000 reset-sentinel 1",
+    );
+}
+
+/// The only unit came back at another address while it was being removed: whoever was to relieve it looked for it at the old one, since
+/// a hook that fails writes nothing.
+#[test]
+fn who_cannot_leave_yet_is_found_where_it_is() {
+    holds(
+        "seed=19387 units=1 juju=3.6
+         19963 remove-unit 0
+         20000 move-address 0 544
+         20000 add-unit",
+    );
+}

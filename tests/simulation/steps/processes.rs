@@ -11,7 +11,7 @@ use crate::{
     machine::Watch,
     models::{Failure, Reply, SentinelCommand, SentinelStart, ServerCommand, ServerStart},
     watcher,
-    world::World,
+    world::{Ctx, World},
 };
 
 /// Copies the data set aside.
@@ -171,19 +171,28 @@ pub async fn stop_sentinel(run: &Run) {
 /// Starts the watcher.
 pub async fn start_watch(run: &Run) {
     run.ctx.sleep(20).await;
-    run.ctx.with(|world| {
-        if world.machines[&run.unit].watch.is_none() {
-            let (unit, address) = (run.unit, run.host.clone());
-            let task = run
-                .ctx
-                .sim
-                .spawn(Some(unit), watcher::run(run.ctx.clone(), unit));
+    watch(&run.ctx, run.unit, &run.host);
+    run.point().await;
+}
+
+/// Starts the watcher of a unit that could not leave and serves on.
+pub async fn watch_who_still_serves(ctx: &Ctx, unit: u8, host: &str) {
+    ctx.sleep(20).await;
+    if ctx.with(|world| world.cluster.local(host).server == Process::Running) {
+        watch(ctx, unit, host);
+    }
+}
+
+fn watch(ctx: &Ctx, unit: u8, host: &str) {
+    ctx.with(|world| {
+        if world.machines[&unit].watch.is_none() {
+            let task = ctx.sim.spawn(Some(unit), watcher::run(ctx.clone(), unit));
             if let Some(machine) = world.machines.get_mut(&unit) {
+                let address = host.to_owned();
                 machine.watch = Some(Watch { task, address });
             }
         }
     });
-    run.point().await;
 }
 
 /// Stops the watcher, where one runs.
